@@ -1,0 +1,1 @@
+"""Ingestion: from files on disk to rows of vectors and scores."""

@@ -1,0 +1,387 @@
+"""The way of a photo: scan, read, decode, encode, score, append.
+
+Worker threads read, hash, decode and measure; the codecs release the interpreter lock. The
+calling thread takes prepared photos in the order of the scan, encodes full batches, and appends
+large blocks of rows. At most `queue_photos` photos are in memory, whatever the collection's size.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Container, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexer.arrays import IntArray
+from indexer.encoders.encoder import Encoder
+from indexer.plan import (
+    KNOWN_COLUMNS,
+    Key,
+    KnownFiles,
+    ScanScope,
+    ScopePlan,
+    plan_scope,
+    scan_scopes,
+)
+from indexer.prepare import (
+    KnownContent,
+    PhotoFailure,
+    PreparedPhoto,
+    prepare_photo,
+)
+from indexer.rows import RowMaker
+from indexer.scan import ScannedFile, filesystem_path, joined_path
+from indexer.settings import Settings
+from indexer.store import Store
+from indexer.writer import Writer
+from schemas.collection import CollectionInfo
+from schemas.results import Failure, HeldDeletion, IngestSummary
+from schemas.tables import ROOTS_SCHEMA
+
+Prepared = PreparedPhoto | KnownContent | PhotoFailure
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a run is, in files that need work."""
+
+    n_done: int
+    n_total: int
+    n_failed: int
+
+
+def ingest(
+    folders: Sequence[Path],
+    *,
+    store: Store,
+    open_encoder: Callable[[], Encoder],
+    settings: Settings,
+    report: Callable[[IngestProgress], None],
+    confirm_deletions: bool = False,
+) -> IngestSummary:
+    """Bring a collection up to date with folders on disk.
+
+    Unchanged files cost a stat. Files whose bytes are known under another name keep their
+    vectors. A file that cannot be indexed is recorded in `failures` and never stops the run.
+    KeyboardInterrupt ends the run early with everything that was encoded committed.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Resolved folders or files; none means all folders the collection knows.
+    store : Store
+        Its writer lock held by the caller.
+    open_encoder : callable
+        Opens the collection's model; called only when there is something to encode.
+    settings : Settings
+    report : callable
+        Told the progress, from the calling thread.
+    confirm_deletions : bool
+        Remove missing files from the index even where more than half of a folder is missing.
+
+    Raises
+    ------
+    StorageError
+        If the collection cannot be written to; what was committed stays.
+    """
+    started = time.monotonic()
+    known = KnownFiles.read(store.images(KNOWN_COLUMNS), store.failures())
+    plans = [plan_scope(scope, known) for scope in _scopes(folders, store, known)]
+    run = _Run(store, known, plans, settings, open_encoder)
+    interrupted = run.work_through(report)
+    held = [] if interrupted else run.settle_missing(confirm_deletions=confirm_deletions)
+    run.writer.finish()
+    if not interrupted:
+        store.record_roots(_root_rows(plans, held))
+    return run.summary(
+        held=held,
+        interrupted=interrupted,
+        seconds=time.monotonic() - started,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """Rows of the photos of one forward pass, and those whose features are not finite."""
+
+    table: pa.Table
+    photos: list[PreparedPhoto]
+    unusable: list[PreparedPhoto]
+
+
+class Embedder:
+    """Collects prepared photos into batches and makes rows of them.
+
+    Parameters
+    ----------
+    info : CollectionInfo
+    open_encoder : callable
+        Called with the first photo.
+    settings : Settings
+        For the photos per forward pass.
+    """
+
+    def __init__(
+        self, info: CollectionInfo, open_encoder: Callable[[], Encoder], settings: Settings
+    ) -> None:
+        self._info = info
+        self._open_encoder = open_encoder
+        self._settings = settings
+        self._waiting: list[PreparedPhoto] = []
+        self._opened: tuple[Encoder, RowMaker] | None = None
+
+    def add(self, photo: PreparedPhoto) -> bool:
+        """Add a photo; return whether a batch is full."""
+        self._waiting.append(photo)
+        encoder, _ = self._open()
+        full = self._settings.gpu_batch_size if encoder.on_gpu else self._settings.batch_size
+        return len(self._waiting) >= full
+
+    def rows(self, new_image_ids: Callable[[int], IntArray]) -> EncodedBatch | None:
+        """Encode and score the photos that wait; None if there are none."""
+        photos, self._waiting = self._waiting, []
+        if not photos:
+            return None
+        encoder, row_maker = self._open()
+        encoded = encoder.encode_images(np.stack([photo.pixels for photo in photos]))
+        # In the precision that is stored: 70,000 is finite in float32 and not in float16.
+        finite = np.isfinite(encoded.features.astype(np.float16)).all(axis=1)
+        usable, unusable = np.flatnonzero(finite), np.flatnonzero(~finite)
+        good = [photos[row] for row in usable]
+        table = row_maker.rows(
+            good,
+            encoded.take(usable),
+            image_ids=new_image_ids(len(good)),
+            indexed_at=datetime.now(UTC),
+        )
+        return EncodedBatch(table, good, [photos[row] for row in unusable])
+
+    def _open(self) -> tuple[Encoder, RowMaker]:
+        if self._opened is None:
+            encoder = self._open_encoder()
+            self._opened = encoder, RowMaker(self._info, encoder)
+        return self._opened
+
+
+class _Run:
+    """One run's way through the files that need work."""
+
+    def __init__(
+        self,
+        store: Store,
+        known: KnownFiles,
+        plans: Sequence[ScopePlan],
+        settings: Settings,
+        open_encoder: Callable[[], Encoder],
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._plans = plans
+        self._settings = settings
+        self._embedder = Embedder(store.info, open_encoder, settings)
+        self.writer = Writer(
+            store,
+            known,
+            append_rows=settings.append_rows,
+            append_seconds=settings.append_seconds,
+        )
+        self._counts: Counter[str] = Counter()
+        self._failed: list[Key] = []
+        # A folder without any photo looks like a drive that is not mounted: its files are not
+        # taken for moved, so that they are still known when it is back.
+        self._movable = {key for plan in plans if plan.n_files for key in plan.missing}
+        self._image_of_hash = {
+            image.content_hash: (image.image_id, key) for key, image in known.images.items()
+        }
+
+    def work_through(self, report: Callable[[IngestProgress], None]) -> bool:
+        """Work on all files of the plans; return whether the user interrupted."""
+        for plan in self._plans:
+            for failure in plan.new_failures:
+                self._failed.append((failure.root, failure.path))
+                self.writer.add_failure(failure)
+        todo = [file for plan in self._plans for file in plan.todo]
+        photos = prepared_photos(
+            todo,
+            info=self._store.info,
+            settings=self._settings,
+            known_hashes=self._image_of_hash.keys(),
+        )
+        try:
+            # Closed at once when interrupted: otherwise the workers would go on reading.
+            with closing(photos):
+                for prepared in photos:
+                    self._take(prepared)
+                    report(self._progress(len(todo)))
+                self._encode()
+                report(self._progress(len(todo)))
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def settle_missing(self, *, confirm_deletions: bool) -> list[HeldDeletion]:
+        """Remove files that are gone, but for folders that lost too many of theirs."""
+        held = []
+        for plan in self._plans:
+            missing = [key for key in plan.missing if key in self._known.images]
+            reason = None if confirm_deletions else plan.held_deletion(missing)
+            if reason is not None:
+                held.append(reason)
+            else:
+                self.writer.remove([self._known.images[key].image_id for key in missing])
+                self._counts["deleted"] += len(missing)
+        self.writer.forget_failures(self._vanished_failures())
+        return held
+
+    def _vanished_failures(self) -> list[Key]:
+        """Failures of earlier runs whose files are neither there nor failing any more."""
+        failing = set(self._failed).union(*(plan.settled_failures for plan in self._plans))
+        return [
+            key
+            for key in self._known.failures
+            if key not in failing and any(plan.scope.covers(key) for plan in self._plans)
+        ]
+
+    def summary(
+        self, *, held: list[HeldDeletion], interrupted: bool, seconds: float
+    ) -> IngestSummary:
+        """Count what was done."""
+        n_files = sum(plan.n_files for plan in self._plans)
+        n_unchanged = sum(plan.n_unchanged for plan in self._plans)
+        n_failed_before = sum(len(plan.settled_failures) for plan in self._plans)
+        n_done = self._counts["encoded"] + self._counts["reused"] + len(self._failed)
+        return IngestSummary(
+            collection=self._store.uri,
+            n_files=n_files,
+            n_unchanged=n_unchanged,
+            n_reused=self._counts["reused"],
+            n_encoded=self._counts["encoded"],
+            n_failed=len(self._failed),
+            n_failed_before=n_failed_before,
+            n_pending=n_files - n_unchanged - n_failed_before - n_done,
+            n_deleted=self._counts["deleted"],
+            n_images=self._store.count_images(),
+            seconds=seconds,
+            interrupted=interrupted,
+            failures=[_failure(self.writer.failures[key]) for key in self._failed],
+            held_deletions=held,
+        )
+
+    def _progress(self, n_total: int) -> IngestProgress:
+        n_scan_failures = sum(len(plan.new_failures) for plan in self._plans)
+        n_failed = len(self._failed)
+        n_done = self._counts["encoded"] + self._counts["reused"] + n_failed - n_scan_failures
+        return IngestProgress(n_done=n_done, n_total=n_total, n_failed=n_failed)
+
+    def _take(self, prepared: Prepared) -> None:
+        if isinstance(prepared, PhotoFailure):
+            self._take_failure(prepared)
+        elif isinstance(prepared, KnownContent):
+            self._take_known(prepared)
+        elif self._embedder.add(prepared):
+            self._encode()
+
+    def _encode(self) -> None:
+        rows = self._embedder.rows(self.writer.new_image_ids)
+        if rows is None:
+            return
+        for photo in rows.unusable:
+            self._take_failure(
+                PhotoFailure(photo.file, "encode", "NotFinite", "has features that are no numbers")
+            )
+        self.writer.add_rows(rows.table)
+        for photo in rows.photos:
+            self._supersede(photo.file)
+        self._counts["encoded"] += len(rows.photos)
+
+    def _take_known(self, prepared: KnownContent) -> None:
+        """Give the vectors of known bytes to the file that now has them."""
+        image_id, old_key = self._image_of_hash[prepared.content_hash]
+        key = (prepared.file.root, prepared.file.path)
+        same = self._known.images.get(key)
+        if same is not None and same.content_hash == prepared.content_hash:
+            self.writer.relocate(same.image_id, prepared.file)
+        elif old_key in self._movable:
+            self._movable.discard(old_key)
+            moved = self._known.images.pop(old_key)
+            self._supersede(prepared.file)
+            self.writer.relocate(image_id, prepared.file)
+            self._known.images[key] = moved
+        else:
+            self._supersede(prepared.file)
+            self.writer.add_copy(image_id, prepared.file)
+        self._counts["reused"] += 1
+
+    def _take_failure(self, failure: PhotoFailure) -> None:
+        self._failed.append((failure.file.root, failure.file.path))
+        self.writer.add_failure(failure)
+        # A file that cannot be read now may be read tomorrow, and its row is kept; one that is
+        # no picture any more has no row.
+        if failure.stage != "read":
+            self._supersede(failure.file)
+
+    def _supersede(self, file: ScannedFile) -> None:
+        """Remove the row of the photo that had this place before."""
+        old = self._known.images.pop((file.root, file.path), None)
+        if old is not None:
+            self.writer.remove([old.image_id])
+
+
+def prepared_photos(
+    files: Sequence[ScannedFile],
+    *,
+    info: CollectionInfo,
+    settings: Settings,
+    known_hashes: Container[str],
+) -> Generator[Prepared]:
+    """Prepare files in worker threads and yield them in order, a bounded number in advance."""
+    prepare = partial(
+        prepare_photo,
+        preprocessing=info.model.preprocessing,
+        max_pixels=settings.max_pixels,
+        known_hashes=known_hashes,
+    )
+    waiting = iter(files)
+    pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="prepare")
+    try:
+        window: deque[Future[Prepared]] = deque(
+            pool.submit(prepare, file) for file in islice(waiting, settings.queue_photos)
+        )
+        while window:
+            prepared = window.popleft().result()
+            window.extend(pool.submit(prepare, file) for file in islice(waiting, 1))
+            yield prepared
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _scopes(folders: Sequence[Path], store: Store, known: KnownFiles) -> list[ScanScope]:
+    """Return what to scan for the given folders, or for all known ones."""
+    recorded = [Path(filesystem_path(root)) for root in store.roots()["root"].to_pylist()]
+    with_rows = {Path(filesystem_path(root)) for root, _ in known.images}
+    return scan_scopes(folders or recorded, {*recorded, *with_rows})
+
+
+def _root_rows(plans: Sequence[ScopePlan], held: Sequence[HeldDeletion]) -> pa.Table:
+    """Rows of `roots` for whole folders that were scanned and whose contents are believed."""
+    doubted = {deletion.root for deletion in held}
+    now = datetime.now(UTC)
+    rows = [
+        {"root": plan.scope.stored_root, "n_files": plan.n_files, "scanned_at": now}
+        for plan in plans
+        if not plan.scope.folder and str(plan.scope.root) not in doubted
+    ]
+    return pa.Table.from_pylist(rows, schema=ROOTS_SCHEMA)
+
+
+def _failure(row: dict[str, Any]) -> Failure:
+    path = joined_path(row["root"], row["path"])
+    return Failure(path=path, stage=row["stage"], reason=row["reason"])

@@ -1,0 +1,133 @@
+"""One photo from its path to everything but its vectors. Runs in worker threads."""
+
+import hashlib
+import os
+from collections.abc import Container
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from indexer.arrays import ByteArray
+from indexer.decode import decode_photo
+from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
+from indexer.preprocess import decoding_side, preprocess
+from indexer.scan import ScannedFile, absolute_path
+from schemas.errors import PhotoError, Stage
+from schemas.model import Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """A photo ready for the encoder.
+
+    `file` has size and time as they were when its bytes were read. `pixels` is the uint8 input
+    of the image tower, `columns` the values of its row that need no vector.
+    """
+
+    file: ScannedFile
+    content_hash: str
+    pixels: ByteArray
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContent:
+    """A file whose very bytes are in the collection already."""
+
+    file: ScannedFile
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFailure:
+    """A file that cannot be indexed, and why."""
+
+    file: ScannedFile
+    stage: Stage
+    error_class: str
+    reason: str
+
+
+def prepare_photo(
+    file: ScannedFile,
+    *,
+    preprocessing: Preprocessing,
+    max_pixels: int,
+    known_hashes: Container[str],
+) -> PreparedPhoto | KnownContent | PhotoFailure:
+    """Read a file once, and hash, decode, measure and preprocess the same bytes.
+
+    Parameters
+    ----------
+    file : ScannedFile
+    preprocessing : Preprocessing
+        Of the collection's model.
+    max_pixels : int
+        Larger pictures are refused by their header.
+    known_hashes : container of str
+        Content hashes that need no decoding. Read from several threads, so it must not change
+        while they run.
+    """
+    try:
+        file, content = _read(file)
+        content_hash = hashlib.sha256(content).hexdigest()
+        if content_hash in known_hashes:
+            return KnownContent(file, content_hash)
+        return _prepared(file, content, content_hash, preprocessing, max_pixels)
+    except PhotoError as error:
+        cause = type(error.__cause__ or error).__name__
+        return PhotoFailure(file, error.stage, cause, error.reason)
+
+
+def prepare_query(path: Path, *, preprocessing: Preprocessing, max_pixels: int) -> ByteArray:
+    """Return the encoder input uint8 (h, w, 3) of one photo that need not be in a collection.
+
+    Raises
+    ------
+    PhotoError
+        If it cannot be read or decoded.
+    """
+    _, content = _read_path(path)
+    photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
+    return preprocess(photo.pixels, preprocessing)
+
+
+def _read(file: ScannedFile) -> tuple[ScannedFile, bytes]:
+    status, content = _read_path(absolute_path(file.root, file.path))
+    return ScannedFile(file.root, file.path, status.st_size, status.st_mtime_ns), content
+
+
+def _read_path(path: Path) -> tuple[os.stat_result, bytes]:
+    try:
+        with path.open("rb") as opened:
+            # Of the open file, before its bytes: if it changes meanwhile, the next run sees an
+            # older time in the index than on disk and reads it again.
+            return os.fstat(opened.fileno()), opened.read()
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise PhotoError("read", f"cannot be read: {reason}") from error
+
+
+def _prepared(
+    file: ScannedFile,
+    content: bytes,
+    content_hash: str,
+    preprocessing: Preprocessing,
+    max_pixels: int,
+) -> PreparedPhoto:
+    photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
+    columns = {
+        "width": photo.width,
+        "height": photo.height,
+        "format": photo.format,
+        "frames": photo.frames,
+        "taken_at": photo.taken_at,
+        "camera": photo.camera,
+        "latitude": photo.latitude,
+        "longitude": photo.longitude,
+        "jpeg_quality": photo.jpeg_quality,
+        "pixel_hash": pixel_hash(photo.pixels, photo.width, photo.height),
+        "perceptual_hash": perceptual_hash(photo.pixels),
+        **asdict(measure_pixels(photo.pixels)),
+    }
+    return PreparedPhoto(file, content_hash, preprocess(photo.pixels, preprocessing), columns)

@@ -1,0 +1,168 @@
+"""Spaces of similarity: the linear maps from stored vectors to the vectors that are compared."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from indexer.arrays import FloatArray
+from indexer.encoders.encoder import EncodedImages, Projectors
+from indexer.scoring.projection import (
+    default_band,
+    inter_modal_spectrum,
+    intra_modal_projector,
+    project,
+    with_bias,
+)
+from indexer.scoring.similarity import normalised
+from schemas.errors import InputError, UnsupportedSpaceError
+from schemas.model import Band, ModelDescription, Space
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceMap:
+    """How stored image vectors become unit vectors of one space.
+
+    ``normalised((x - centre) @ weight.T + bias)`` with x float32 (n, p) from the store's
+    `column`; a part that is None is left out. `needs_centre` asks for the gallery's own mean
+    as `centre`.
+    """
+
+    space: Space
+    column: str
+    weight: FloatArray | None = None
+    bias: FloatArray | None = None
+    centre: FloatArray | None = None
+    needs_centre: bool = False
+
+    def image_vectors(self, stored: FloatArray) -> FloatArray:
+        """Map stored vectors (n, p) to unit vectors (n, d) of the space."""
+        if self.centre is not None:
+            stored = stored - self.centre
+        if self.weight is not None:
+            stored = project(stored, self.weight, self.bias)
+        return normalised(stored)
+
+    def centred_at(self, centre: FloatArray | None) -> "SpaceMap":
+        """Return the same map with another centre."""
+        return replace(self, centre=centre)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (16 hex digits) of all that decides the map but the centre."""
+        digest = hashlib.sha256(f"{self.space} {self.column} {self.needs_centre}".encode())
+        for part in (self.weight, self.bias):
+            digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def require_space(model: ModelDescription, space: Space) -> None:
+    """Refuse a space that the model cannot serve.
+
+    Raises
+    ------
+    UnsupportedSpaceError
+        Naming the model and the spaces that do work.
+    """
+    if space not in model.spaces:
+        raise UnsupportedSpaceError(
+            f"model {model.id!r} ({model.family}) cannot serve the space {space!r}: "
+            f"its image projector is not known; use {' or '.join(model.spaces)}"
+        )
+
+
+def space_map(
+    space: Space, *, model: ModelDescription, projectors: Projectors, band: Band | None
+) -> SpaceMap:
+    """Return the map from stored vectors to a space.
+
+    Raises
+    ------
+    UnsupportedSpaceError
+        If the model cannot serve the space.
+    """
+    require_space(model, space)
+    if space == "trunk":
+        return SpaceMap(space, "features", needs_centre=not model.centred_features)
+    if space == "isoclip":
+        if band is None:
+            raise ValueError("the isoclip space needs a band")
+        weight, bias = _intra_modal_map(projectors, band)
+        return SpaceMap(space, "features", weight, bias)
+    if not model.linear_image_head:
+        return SpaceMap(space, "raw_embedding")
+    return SpaceMap(space, "features", projectors.image_weight, projectors.image_bias)
+
+
+def encoded_column(encoded: EncodedImages, column: str) -> FloatArray:
+    """Return what the encoder gave for a vector column of the store."""
+    if column == "features":
+        return encoded.features
+    if encoded.raw_embeddings is None:
+        raise ValueError(f"the encoder gave no {column}")
+    return encoded.raw_embeddings
+
+
+def text_vectors(features: FloatArray, projectors: Projectors) -> FloatArray:
+    """Map text features (n, p_t) to unit vectors (n, d) of the `clip` space."""
+    return normalised(project(features, projectors.text_weight, projectors.text_bias))
+
+
+def resolved_band(
+    model: ModelDescription, projectors: Projectors, *, asked: Band | None = None
+) -> tuple[Band | None, bool]:
+    """Return the band of the intra-modal projector, and whether it is only a default.
+
+    The user's own choice comes before the published one, that before the default shares.
+
+    Raises
+    ------
+    InputError
+        If the asked band leaves nothing of the spectrum.
+    """
+    if "isoclip" not in model.spaces:
+        return None, False
+    rank = _rank(projectors)
+    if asked is None:
+        return (default_band(rank), True) if model.band is None else (model.band, False)
+    if asked.k_top + asked.k_bottom >= rank:
+        raise InputError(
+            f"a band that removes {asked.k_top} + {asked.k_bottom} singular values leaves "
+            f"nothing of rank {rank}; choose fewer"
+        )
+    return asked, False
+
+
+def _rank(projectors: Projectors) -> int:
+    weight, text_weight = _weights_with_bias(projectors)
+    return inter_modal_spectrum(weight, text_weight).rank
+
+
+def _weights_with_bias(projectors: Projectors) -> tuple[FloatArray, FloatArray]:
+    if projectors.image_weight is None:
+        raise ValueError("the model has no known image projector")
+    return (
+        with_bias(projectors.image_weight, projectors.image_bias),
+        with_bias(projectors.text_weight, projectors.text_bias),
+    )
+
+
+def _intra_modal_map(projectors: Projectors, band: Band) -> tuple[FloatArray, FloatArray | None]:
+    """Return weight (d, p) and bias (d,) of the intra-modal projector."""
+    weight, text_weight = _weights_with_bias(projectors)
+    kept = intra_modal_projector(weight, text_weight, k_top=band.k_top, k_bottom=band.k_bottom)
+    # A bias came along as the last column, the weight of a feature that is always one.
+    return (kept, None) if projectors.image_bias is None else (kept[:, :-1], kept[:, -1])
+
+
+def projectors_digest(projectors: Projectors) -> str:
+    """Return a sha256 (16 hex digits) of all projector arrays."""
+    digest = hashlib.sha256()
+    for part in (
+        projectors.image_weight,
+        projectors.image_bias,
+        projectors.text_weight,
+        projectors.text_bias,
+    ):
+        digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]

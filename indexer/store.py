@@ -1,0 +1,422 @@
+"""The tables of one collection. The only module that knows LanceDB.
+
+Arrays, ids and Arrow tables go in and come out; never a LanceDB object.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from platformdirs import user_cache_path
+
+from indexer.arrays import FloatArray, IntArray
+from indexer.encoders.encoder import Projectors
+from indexer.migrations import pending_migrations
+from schemas.collection import CollectionInfo
+from schemas.errors import (
+    CollectionDamagedError,
+    CollectionNotFoundError,
+    FilterError,
+    InputError,
+    StorageError,
+)
+from schemas.tables import COLLECTION_SCHEMA, FAILURES_SCHEMA, ROOTS_SCHEMA, images_schema
+
+READ_ROWS = 8192
+"""Rows per block when vectors are streamed: 21 MB of 1,280 float16."""
+
+# LanceDB evaluates a long IN list once per row; blocks keep the filter cheap and short.
+IDS_PER_FILTER = 1000
+
+INDEXED_ROWS = 10_000
+"""Below this a scan of the key column takes a few milliseconds and needs no index."""
+
+# Old versions stay for a while, so that a reader in the middle of a query keeps its files.
+KEEP_VERSIONS = timedelta(minutes=10)
+
+REMOTE_SCHEMES = ("s3://", "gs://", "az://")
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a collection lies in object storage."""
+    return uri.startswith(REMOTE_SCHEMES)
+
+
+def local_directory(uri: str) -> Path:
+    """Return where files beside a collection lie: in it, or in the user's cache if it is remote."""
+    if not is_remote(uri):
+        return Path(uri)
+    name = uri.replace("://", "-").replace("/", "-")
+    return user_cache_path("isophote", appauthor=False) / name
+
+
+def disk_bytes(uri: str) -> int:
+    """Return the bytes a collection takes on this machine."""
+    files = (path for path in local_directory(uri).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files)
+
+
+class Store:
+    """An open collection.
+
+    Reads see what any process has committed; writes must hold
+    :func:`indexer.lock.writer_lock`. Get one from :func:`create_store` or :func:`open_store`.
+    """
+
+    def __init__(self, uri: str, connection: Any) -> None:
+        self.uri = uri
+        self._connection = connection
+        self._tables = {
+            name: connection.open_table(name)
+            for name in ("collection", "images", "failures", "roots")
+        }
+        stored = self._read("collection").to_pylist()
+        if not stored:
+            raise CollectionDamagedError(_damaged(uri, "its description is empty"))
+        for migrate in pending_migrations(stored[0]["schema_version"], where=uri):
+            migrate(self)
+        self.info = CollectionInfo.model_validate_json(stored[0]["info"])
+        self._projectors = stored[0]["projectors"]
+
+    @property
+    def version(self) -> int:
+        """Version of the `images` table; it grows with every commit."""
+        with self._errors():
+            return int(self._tables["images"].version)
+
+    @property
+    def projectors(self) -> Projectors:
+        """The model's projectors, kept here so that spaces need no model."""
+        return unpacked_projectors(self._projectors)
+
+    def count_images(self, where: str | None = None) -> int:
+        """Return the number of photos, or of those that match a condition."""
+        with self._errors(where):
+            return int(self._tables["images"].count_rows(where))
+
+    def images(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        """Return columns of `images` for all rows, or for those that match a condition.
+
+        Raises
+        ------
+        FilterError
+            If the condition is not one.
+        """
+        return self._read("images", columns, where)
+
+    def images_by_id(self, image_ids: IntArray, columns: Sequence[str]) -> pa.Table:
+        """Return columns for the given ids, in the order of the ids; unknown ids are left out."""
+        names = ["image_id", *(name for name in columns if name != "image_id")]
+        blocks = [
+            self._read("images", names, _ids_condition(image_ids[start : start + IDS_PER_FILTER]))
+            for start in range(0, max(len(image_ids), 1), IDS_PER_FILTER)
+        ]
+        table = pa.concat_tables(blocks)
+        row_of_id = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
+        rows = [row_of_id[image_id] for image_id in image_ids.tolist() if image_id in row_of_id]
+        return table.take(pa.array(rows, pa.int64()))
+
+    def matching_ids(self, where: str) -> IntArray:
+        """Return the ids (int64, ascending) of the photos that match a SQL condition."""
+        return np.sort(_column(self._read("images", ["image_id"], where)))
+
+    def vector_blocks(
+        self, column: str, where: str | None = None
+    ) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Yield ids (n,) and float32 vectors (n, d) of a vector column, in bounded blocks."""
+        with self._errors(where):
+            query = self._tables["images"].search().select(["image_id", column])
+            if where is not None:
+                query = query.where(where)
+            for batch in query.to_batches(batch_size=READ_ROWS):
+                yield _column(batch), vectors_of(batch[column])
+
+    def nearest(
+        self, query: FloatArray, *, top_k: int, where: str | None = None
+    ) -> tuple[FloatArray, IntArray]:
+        """Search the `embedding` column with the store's own index.
+
+        Parameters
+        ----------
+        query : float32 of shape (d,)
+            Unit length, in the default image space of the model.
+        top_k : int
+            At least 1.
+        where : str, optional
+            Condition applied before the search, so that top_k rows come back where they exist.
+
+        Returns
+        -------
+        similarities, image_ids : float32 and int64 of shape (n,)
+            Cosines, best first; n <= top_k.
+        """
+        with self._errors(where):
+            search = (
+                self._tables["images"]
+                .search(query, vector_column_name="embedding")
+                .distance_type("cosine")
+                .select(["image_id", "_distance"])
+                .limit(top_k)
+            )
+            if self._has_index("embedding"):
+                # Quantised codes rank roughly: without refining recall@10 is under .72 (STACK).
+                search = search.nprobes(20).refine_factor(5)
+            if where is not None:
+                search = search.where(where, prefilter=True)
+            found = search.to_arrow()
+        distances = found["_distance"].to_numpy().astype(np.float32)
+        return np.subtract(1, distances, dtype=np.float32), _column(found)
+
+    def append_images(self, rows: pa.Table) -> None:
+        """Append photos; rows follow :func:`schemas.tables.images_schema`."""
+        with self._errors():
+            self._tables["images"].add(rows)
+
+    def next_image_id(self) -> int:
+        """Return the first id that no photo, present or deleted, has had."""
+        ids = _column(self._read("images", ["image_id"]))
+        floor = int(self._read("collection", ["next_image_id"])["next_image_id"][0].as_py())
+        return max(int(ids.max(initial=-1)) + 1, floor)
+
+    def update_images(self, changes: pa.Table) -> None:
+        """Overwrite columns of existing photos; `changes` has `image_id` and those columns."""
+        with self._errors():
+            self._tables["images"].merge_insert("image_id").when_matched_update_all().execute(
+                changes
+            )
+
+    def delete_images(self, image_ids: IntArray) -> None:
+        """Remove photos by id. Their ids are not given out again."""
+        if not len(image_ids):
+            return
+        # First the floor, then the rows: a crash between the two wastes ids, never reuses one.
+        floor = {"next_image_id": self.next_image_id()}
+        with self._errors():
+            self._tables["collection"].update(values=floor)
+            for start in range(0, len(image_ids), IDS_PER_FILTER):
+                block = image_ids[start : start + IDS_PER_FILTER]
+                self._tables["images"].delete(_ids_condition(block))
+
+    def failures(self) -> pa.Table:
+        """Return the files that could not be indexed."""
+        return self._read("failures")
+
+    def replace_failures(self, rows: pa.Table) -> None:
+        """Make `rows` (FAILURES_SCHEMA) the whole list of failures."""
+        with self._errors():
+            self._tables["failures"].add(rows, mode="overwrite")
+
+    def roots(self) -> pa.Table:
+        """Return the indexed folders."""
+        return self._read("roots")
+
+    def record_roots(self, rows: pa.Table) -> None:
+        """Add or update indexed folders (ROOTS_SCHEMA), keyed by `root`."""
+        with self._errors():
+            self._tables["roots"].merge_insert(
+                "root"
+            ).when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def optimize(self) -> None:
+        """Compact small files, drop old versions, and bring the key index up to date."""
+        from lancedb.index import BTree
+
+        with self._errors():
+            images = self._tables["images"]
+            if images.count_rows() >= INDEXED_ROWS and not self._has_index("image_id"):
+                images.create_index("image_id", config=BTree())
+            for table in self._tables.values():
+                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+    def build_vector_index(self) -> None:
+        """Index the `embedding` column inside the store, for search without FAISS."""
+        from lancedb.index import IvfRq
+
+        with self._errors():
+            self._tables["images"].create_index("embedding", config=IvfRq(distance_type="cosine"))
+
+    def _has_index(self, column: str) -> bool:
+        indices = self._tables["images"].list_indices()
+        return [column] in [index.columns for index in indices]
+
+    def _read(
+        self, name: str, columns: Sequence[str] | None = None, where: str | None = None
+    ) -> pa.Table:
+        with self._errors(where):
+            query = self._tables[name].search()
+            if columns is not None:
+                query = query.select(list(columns))
+            if where is not None:
+                query = query.where(where)
+            return query.to_arrow()
+
+    @contextmanager
+    def _errors(self, where: str | None = None) -> Iterator[None]:
+        with _store_errors(self.uri, where):
+            yield
+
+
+def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Store:
+    """Make an empty collection.
+
+    Raises
+    ------
+    StorageError
+        If the place cannot be written to.
+    """
+    description = pa.Table.from_pylist(
+        [
+            {
+                "schema_version": info.schema_version,
+                "info": info.model_dump_json(),
+                "projectors": packed_projectors(projectors),
+                "next_image_id": 0,
+            }
+        ],
+        schema=COLLECTION_SCHEMA,
+    )
+    with _store_errors(uri):
+        connection = _connect(uri)
+        connection.create_table("images", schema=images_schema(info.model))
+        connection.create_table("failures", schema=FAILURES_SCHEMA)
+        connection.create_table("roots", schema=ROOTS_SCHEMA)
+        # Last: a collection exists from the moment its description does.
+        connection.create_table("collection", description)
+        return Store(uri, connection)
+
+
+def open_store(uri: str) -> Store:
+    """Open an existing collection.
+
+    Raises
+    ------
+    CollectionNotFoundError, CollectionDamagedError, NewerSchemaError
+        If nothing was indexed there, files are missing, or a newer release wrote it.
+    """
+    if not store_exists(uri):
+        raise CollectionNotFoundError(
+            f"no collection at {uri!r}; make one with `isophote index FOLDER`, "
+            "or name another with --collection"
+        )
+    with _store_errors(uri):
+        try:
+            return Store(uri, _connect(uri))
+        except ValueError as error:
+            raise CollectionDamagedError(_damaged(uri, str(error))) from error
+
+
+def store_exists(uri: str) -> bool:
+    """Return whether a collection was made at a place. Creates nothing.
+
+    Raises
+    ------
+    InputError
+        If the place is taken by something else.
+    """
+    if is_remote(uri):
+        return "collection" in _connect(uri).list_tables().tables
+    place = Path(uri)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"the collection {uri!r} is a file; name a folder with --collection")
+    return (place / "collection.lance").exists()
+
+
+def packed_projectors(projectors: Projectors) -> bytes:
+    """Return the projectors as the bytes of an NPZ file without those that are None."""
+    arrays = {
+        "image_weight": projectors.image_weight,
+        "text_weight": projectors.text_weight,
+        "image_bias": projectors.image_bias,
+        "text_bias": projectors.text_bias,
+    }
+    buffer = io.BytesIO()
+    present: dict[str, Any] = {name: part for name, part in arrays.items() if part is not None}
+    np.savez(buffer, **present)
+    return buffer.getvalue()
+
+
+def unpacked_projectors(packed: bytes) -> Projectors:
+    """Return the projectors from the bytes that :func:`packed_projectors` made."""
+    with np.load(io.BytesIO(packed)) as arrays:
+        return Projectors(
+            image_weight=arrays.get("image_weight"),
+            text_weight=arrays["text_weight"],
+            image_bias=arrays.get("image_bias"),
+            text_bias=arrays.get("text_bias"),
+        )
+
+
+def vectors_of(column: pa.Array | pa.ChunkedArray) -> FloatArray:
+    """Return a fixed-size-list column as a float32 matrix (n_rows, d)."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    # flatten() and not .values: it respects the offset and length of a slice.
+    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    return flat.reshape(len(column), column.type.list_size)
+
+
+def _connect(uri: str) -> Any:
+    # Imported here: lancedb takes over a second, and `isophote --help` must not pay for it.
+    import lancedb
+
+    # Without an interval a reader never sees what another process commits.
+    return lancedb.connect(uri, read_consistency_interval=timedelta(0))
+
+
+def _column(table: pa.Table | pa.RecordBatch) -> IntArray:
+    return np.asarray(table["image_id"], dtype=np.int64)
+
+
+def _ids_condition(image_ids: IntArray) -> str:
+    # An empty IN () is no SQL.
+    return f"image_id IN ({', '.join(map(str, image_ids.tolist())) or 'NULL'})"
+
+
+@contextmanager
+def _store_errors(uri: str, where: str | None = None) -> Iterator[None]:
+    """Turn what LanceDB raises into errors that name the collection and the way out."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        message = _first_line(error)
+        # LanceDB raises ValueError for a condition it cannot parse or type; a caller's other
+        # ValueErrors (a wrong table shape) are bugs and pass.
+        if isinstance(error, ValueError):
+            if where is None:
+                raise
+            raise FilterError(f"the filter {where!r} is not valid: {message}") from error
+        lowered = message.lower()
+        if any(sign in lowered for sign in _STORAGE_SIGNS):
+            raise StorageError(
+                f"cannot use the collection {uri!r}: {message}; nothing that was committed "
+                "is lost; free the place or fix its permissions and run again"
+            ) from error
+        raise CollectionDamagedError(_damaged(uri, message)) from error
+
+
+_STORAGE_SIGNS = (
+    "no space left",
+    "permission denied",
+    "read-only file system",
+    "quota",
+    "access denied",
+    "file too large",
+)
+
+
+def _first_line(error: Exception) -> str:
+    # Lance appends the place in its Rust sources, which helps nobody here.
+    line = str(error).strip().split("\n")[0]
+    return line.split(", /root/.cargo")[0].split(", rust/")[0][:300]
+
+
+def _damaged(uri: str, reason: str) -> str:
+    return (
+        f"the collection {uri!r} cannot be read ({reason}); restore it from a backup, or index "
+        "into another place with --collection"
+    )

@@ -1,0 +1,1 @@
+"""What crosses a boundary: table schemas, records, and the tree of errors."""

@@ -1,0 +1,42 @@
+"""What a collection says of itself."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.model import Band, ModelDescription
+
+SCHEMA_VERSION = 1
+"""Raised by one with every change of a table; `indexer.migrations` has a step for each."""
+
+
+class ModelSource(BaseModel):
+    """What was given to open the model: `--model` and `--pretrained`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    pretrained: str | None = None
+
+
+class CollectionInfo(BaseModel):
+    """The model, preprocessing and choices that every row of a collection shares.
+
+    `band` is the kept range of the intra-modal projector, None for models that have none;
+    `band_is_default` says that nobody published one for this model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int
+    source: ModelSource
+    model: ModelDescription
+    weights_digest: str
+    preprocessing_fingerprint: str
+    projectors_digest: str
+    band: Band | None
+    band_is_default: bool
+    quality_mode: Literal["single", "crops"] = "single"
+    created_at: datetime
+    isophote_version: str

@@ -1,0 +1,134 @@
+"""What commands and routes answer: the records behind every table, `--json` and response."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.collection import CollectionInfo
+from schemas.model import Space
+
+
+class Hit(BaseModel):
+    """One photo found. `similarity` is a cosine in [-1, 1]; `path` is the full path as stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: int
+    path: str
+    similarity: float
+    quality: float
+    width: int
+    height: int
+    format: str
+    taken_at: datetime | None
+
+
+class SearchResult(BaseModel):
+    """Hits of one search, best first, with the space they were compared in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    space: Space
+    n_searched: int
+    hits: list[Hit]
+
+
+class Failure(BaseModel):
+    """A file that is not in the index, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    stage: str
+    reason: str
+
+
+class FailureList(BaseModel):
+    """What `isophote failures` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    failures: list[Failure]
+
+
+class RatedPhoto(BaseModel):
+    """A photo in a list ranked by quality."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: int
+    path: str
+    quality: float
+
+
+class HeldDeletion(BaseModel):
+    """A folder that lost so many files that nothing was removed without being asked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    n_known: int
+    n_missing: int
+
+
+class IngestSummary(BaseModel):
+    """What one run of `isophote index` did.
+
+    Every candidate file is counted once: n_files = n_unchanged + n_reused + n_encoded +
+    n_failed + n_failed_before + n_pending. `n_reused` files took the vectors of known content,
+    `n_failed_before` failed in an earlier run and have not changed, `n_pending` were not
+    reached because the run was interrupted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    collection: str
+    n_files: int
+    n_unchanged: int
+    n_reused: int
+    n_encoded: int
+    n_failed: int
+    n_failed_before: int
+    n_pending: int
+    n_deleted: int
+    n_images: int
+    seconds: float
+    interrupted: bool
+    failures: list[Failure]
+    held_deletions: list[HeldDeletion]
+
+
+class RootReport(BaseModel):
+    """One indexed folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    n_files: int
+    scanned_at: datetime
+
+
+class AnnReport(BaseModel):
+    """State of the cached search index of one space."""
+
+    model_config = ConfigDict(frozen=True)
+
+    space: Space
+    kind: str
+    n_rows: int
+    is_current: bool
+    n_bytes: int
+
+
+class CollectionReport(BaseModel):
+    """What `isophote info` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    collection: str
+    info: CollectionInfo
+    n_images: int
+    n_failures: int
+    roots: list[RootReport]
+    ann: list[AnnReport]
+    n_bytes: int

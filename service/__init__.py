@@ -1,0 +1,1 @@
+"""The query layer: the same functions behind the command line and HTTP."""

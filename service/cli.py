@@ -1,0 +1,338 @@
+"""The command `isophote`: parse, call, print.
+
+Results go to stdout, progress and messages to stderr. Exit status: 0 done, 1 something a user
+can mend, 2 wrong usage, 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+# Everything else is imported inside the commands: `isophote --help` answers in under 0.3 s.
+
+_EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line."""
+    # Names on disk need not be UTF-8, and a terminal need not show every character.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    cli(prog_name="isophote")
+
+
+class _IsophoteGroup(click.Group):
+    """Shows what a user can mend as one line instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; see click."""
+        from schemas.errors import IsophoteError
+
+        try:
+            return super().invoke(context)
+        except IsophoteError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(
+    cls=_IsophoteGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="isophote")
+def cli() -> None:
+    """Find, judge and clean collections of photos.
+
+    \b
+    isophote index ~/Pictures
+    isophote search "a dog on the beach"
+    isophote search holiday.jpg --where "quality > 0.5"
+    """
+
+
+collection_option = click.option(
+    "--collection",
+    "-c",
+    metavar="PLACE",
+    help="Folder or s3://, gs://, az:// URI of the collection, else ISOPHOTE_COLLECTION, else one "
+    "in your data folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads to use.  [default: all cores]"
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where torch models run.  [default: auto]",
+)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@collection_option
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Model of a new collection: pocket, an open_clip architecture, local-dir:FOLDER, or a "
+    "folder made by `isophote model export`.  [default: pocket]",
+)
+@click.option("--pretrained", metavar="TAG", help="open_clip's tag, or a checkpoint file.")
+@click.option(
+    "--band",
+    nargs=2,
+    type=click.IntRange(min=0),
+    metavar="TOP BOTTOM",
+    help="Singular values that the intra-modal projector of a new collection leaves out.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Photos per forward pass.")
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 200 MP]"
+)
+@click.option("--confirm-deletions", is_flag=True, help="Forget files that are gone, however many.")
+@threads_option
+@device_option
+@json_option
+def index(
+    paths: tuple[Path, ...],
+    model: str | None,
+    pretrained: str | None,
+    band: tuple[int, int] | None,
+    batch_size: int | None,
+    confirm_deletions: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Index folders of photos, or bring indexed ones up to date.
+
+    Without a PATH all folders of the collection are looked through again. Files that did not
+    change are skipped; the exit status is 1 if any photo failed.
+
+    \b
+    isophote index ~/Pictures
+    isophote index /photos --model ViT-B-32 --pretrained openai -c ./vit.isophote
+    """
+    from schemas.collection import ModelSource
+    from schemas.model import Band
+    from service.indexing import index_photos
+    from service.terminal import show_ingest, show_progress
+
+    if pretrained is not None and model is None:
+        raise click.UsageError("--pretrained needs --model")
+    settings = _settings(
+        **options,
+        batch_size=batch_size,
+        gpu_batch_size=batch_size,
+    )
+    with show_progress() as report:
+        summary = index_photos(
+            paths,
+            settings=settings,
+            source=None if model is None else ModelSource(model=model, pretrained=pretrained),
+            band=None if band is None else Band(k_top=band[0], k_bottom=band[1]),
+            confirm_deletions=confirm_deletions,
+            report=report,
+        )
+    if as_json:
+        click.echo(summary.model_dump_json())
+    show_ingest(summary, with_counts=not as_json)
+    if summary.interrupted:
+        sys.exit(_EXIT_INTERRUPTED)
+    if summary.n_failed or summary.held_deletions:
+        sys.exit(_EXIT_FAILED)
+
+
+@cli.command()
+@click.argument("queries", nargs=-1, metavar="QUERY...")
+@click.option(
+    "--minus", multiple=True, metavar="QUERY", help="Lead away from this query; may be repeated."
+)
+@click.option(
+    "--top-k", "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits."
+)
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Only photos for which this holds, as in \"quality > 0.5 and path like '%2023%'\".",
+)
+@click.option(
+    "--space",
+    type=click.Choice(["clip", "isoclip", "trunk"]),
+    help="Space photos are compared in.  [default: clip with words, else the model's best]",
+)
+@click.option("--include-self", is_flag=True, help="Let a photo of the collection find itself.")
+@collection_option
+@threads_option
+@device_option
+@json_option
+def search(
+    queries: tuple[str, ...],
+    minus: tuple[str, ...],
+    top_k: int,
+    where: str | None,
+    space: Any,
+    include_self: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find photos by words, by photos, or by both together.
+
+    A QUERY is the path of a photo, id:N for a photo of the collection, or words. Several are
+    added up; ^WEIGHT at the end of one makes it count more or less.
+
+    \b
+    isophote search "a dog on the beach"
+    isophote search holiday.jpg "at night^0.5" --minus people
+    isophote search id:17 --where "taken_at > timestamp '2023-01-01'"
+    """
+    from service.collection import open_collection
+    from service.search import parse_query
+    from service.search import search as find
+    from service.terminal import show_hits
+
+    if not queries:
+        raise click.UsageError("give at least one QUERY: words, a photo, or id:N")
+    parsed = [parse_query(text) for text in queries]
+    parsed += [parse_query(text, sign=-1) for text in minus]
+    found = find(
+        open_collection(_settings(**options)),
+        parsed,
+        top_k=top_k,
+        where=where,
+        space=space,
+        include_self=include_self,
+    )
+    if as_json:
+        click.echo(found.model_dump_json())
+    else:
+        show_hits(found)
+
+
+@cli.command()
+@collection_option
+@json_option
+def info(collection: str | None, as_json: bool) -> None:
+    """Show what a collection holds and what it was made with.
+
+    \b
+    isophote info
+    isophote info -c ./holiday.isophote --json
+    """
+    from service.collection import collection_report, open_collection
+    from service.terminal import show_collection
+
+    report = collection_report(open_collection(_settings(collection=collection)))
+    if as_json:
+        click.echo(report.model_dump_json())
+    else:
+        show_collection(report)
+
+
+@cli.command()
+@collection_option
+@json_option
+def failures(collection: str | None, as_json: bool) -> None:
+    """List the files that could not be indexed, and why.
+
+    They are tried again when they change.
+
+    \b
+    isophote failures
+    """
+    from service.collection import list_failures, open_collection
+    from service.terminal import show_failures
+
+    listed = list_failures(open_collection(_settings(collection=collection)))
+    if as_json:
+        click.echo(listed.model_dump_json())
+    else:
+        show_failures(listed.failures)
+
+
+@cli.command()
+@click.argument("folder", default="data", type=click.Path(path_type=Path))
+@collection_option
+@threads_option
+def demo(folder: Path, **options: Any) -> None:
+    """Index the sample photos and show what can be asked of them.
+
+    FOLDER is the `data` folder of a checkout of Isophote, where the command is meant to be run.
+
+    \b
+    isophote demo
+    """
+    from service.demo import run_demo
+    from service.terminal import show_demo, show_progress
+
+    settings = _settings(**options)
+    with show_progress() as report:
+        shown = run_demo(folder, settings=settings, report=report)
+    show_demo(shown)
+
+
+@cli.group()
+def model() -> None:
+    """Prepare models."""
+
+
+@model.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--model", "name", required=True, metavar="NAME", help="As for `isophote index`.")
+@click.option("--pretrained", metavar="TAG", help="open_clip's tag, or a checkpoint file.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="int8 is smaller and faster, and needs --photos to calibrate on.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder of photos to calibrate on and to compare the two models with.",
+)
+@json_option
+def export(
+    target: Path,
+    name: str,
+    pretrained: str | None,
+    precision: Any,
+    photos: Path | None,
+    as_json: bool,
+) -> None:
+    """Write an open_clip model as ONNX into the folder TARGET, to run without torch.
+
+    Prints how well the written model agrees with the original: cosine similarity of their
+    embeddings, the lowest and the mean.
+
+    \b
+    isophote model export ./vit-b-32 --model ViT-B-32 --pretrained openai
+    isophote index ~/Pictures --model ./vit-b-32
+    """
+    from service.exporting import export_model
+    from service.terminal import show_agreement
+
+    agreement = export_model(
+        target, name=name, pretrained=pretrained, precision=precision, photos=photos
+    )
+    if as_json:
+        click.echo(agreement.model_dump_json())
+    else:
+        show_agreement(agreement, target)
+
+
+def _settings(**options: Any) -> Any:
+    """Return the settings from the environment and the options that were given."""
+    from pydantic import ValidationError
+
+    from indexer.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = f"ISOPHOTE_{fault['loc'][0]}".upper()
+        raise click.UsageError(f"{name} is {fault['input']!r}: {fault['msg'].lower()}") from error

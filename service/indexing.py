@@ -1,0 +1,126 @@
+"""Index folders of photos: everything around the ingest run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.ann import faiss_is_available
+from indexer.encoders.encoder import Encoder
+from indexer.ingest import IngestProgress, ingest
+from indexer.lock import writer_lock
+from indexer.scan import resolve_root, scan
+from indexer.settings import Settings
+from indexer.store import create_store, local_directory, store_exists
+from schemas.collection import CollectionInfo, ModelSource
+from schemas.errors import InputError
+from schemas.model import Band
+from schemas.results import IngestSummary
+from service.collection import (
+    Collection,
+    describe_collection,
+    open_collection,
+    open_source,
+    refuse_other_choice,
+)
+
+DEFAULT_MODEL = "pocket"
+
+# From here on a brute-force scan inside the store takes longer than a tenth of a second.
+STORE_INDEX_ROWS = 50_000
+
+
+def index_photos(
+    paths: Sequence[Path],
+    *,
+    settings: Settings,
+    source: ModelSource | None = None,
+    band: Band | None = None,
+    confirm_deletions: bool = False,
+    report: Callable[[IngestProgress], None],
+) -> IngestSummary:
+    """Bring a collection up to date with folders, and create it if there is none.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Folders or photos; none means all folders that the collection knows.
+    settings : Settings
+    source : ModelSource, optional
+        The model of a new collection; must be that of an existing one.
+    band : Band, optional
+        The band of a new collection's intra-modal projector.
+    confirm_deletions : bool
+        Remove missing files from the index even where more than half of a folder is missing.
+    report : callable
+        Told the progress.
+
+    Raises
+    ------
+    IsophoteError
+        Before anything is written if the input is at fault.
+    """
+    folders = [resolve_root(path) for path in paths]
+    uri = settings.collection
+    new = None
+    if not store_exists(uri):
+        _refuse_without_photos(folders, uri)
+        # Opened before anything is made: an unknown model must not leave an empty collection.
+        new = _NewCollection.describe(source or ModelSource(model=DEFAULT_MODEL), band, settings)
+    with writer_lock(local_directory(uri)):
+        if new is not None and not store_exists(uri):
+            collection = new.create(settings)
+        else:
+            collection = open_collection(settings)
+            refuse_other_choice(collection.store.info, source=source, band=band, where=uri)
+        summary = ingest(
+            folders,
+            store=collection.store,
+            open_encoder=lambda: collection.encoder,
+            settings=settings,
+            report=report,
+            confirm_deletions=confirm_deletions,
+        )
+        if summary.n_encoded + summary.n_reused + summary.n_deleted and not summary.interrupted:
+            collection.store.optimize()
+            _refresh_search(collection, n_images=summary.n_images)
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _NewCollection:
+    """What a collection that does not exist yet will be made of."""
+
+    encoder: Encoder
+    info: CollectionInfo
+
+    @classmethod
+    def describe(
+        cls, source: ModelSource, band: Band | None, settings: Settings
+    ) -> "_NewCollection":
+        encoder = open_source(source, settings)
+        return cls(encoder, describe_collection(encoder, source=source, band=band))
+
+    def create(self, settings: Settings) -> Collection:
+        store = create_store(settings.collection, self.info, self.encoder.projectors)
+        return Collection(store, settings, self.encoder)
+
+
+def _refuse_without_photos(folders: Sequence[Path], uri: str) -> None:
+    if not folders:
+        raise InputError(
+            f"there is no collection at {uri!r} yet; name the folders to index, "
+            "as in `isophote index ~/Pictures`"
+        )
+    if all(next(scan(folder), None) is None for folder in folders):
+        named = ", ".join(map(str, folders))
+        raise InputError(f"no photos in {named}; give a folder that holds photos")
+
+
+def _refresh_search(collection: Collection, *, n_images: int) -> None:
+    """Build now what the first search would otherwise wait for."""
+    if faiss_is_available():
+        model = collection.store.info.model
+        for space in dict.fromkeys([model.default_image_space, "clip"]):
+            collection.gallery(space)
+    elif n_images >= STORE_INDEX_ROWS:
+        collection.store.build_vector_index()

@@ -1,0 +1,271 @@
+"""Search by words, photos and stored photos, alone or combined."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.arrays import FloatArray, IntArray
+from indexer.prepare import prepare_query
+from indexer.scan import PHOTO_EXTENSIONS, joined_path, stored_path
+from indexer.scoring.similarity import composed_query
+from indexer.spaces import SpaceMap, encoded_column, require_space, text_vectors
+from indexer.store import vectors_of
+from schemas.errors import InputError, PhotoError
+from schemas.model import Space
+from schemas.results import Hit, SearchResult
+from service.collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A description, compared with photos in the shared space of texts and images."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """A photo on disk, which need not be in the collection."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """A photo of the collection."""
+
+    image_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One part of what is searched for; a negative weight leads away from it."""
+
+    content: Words | PhotoFile | StoredPhoto
+    weight: float = 1.0
+
+
+_WEIGHTED = re.compile(r"(?P<content>.+)\^(?P<weight>\d+(\.\d*)?|\.\d+)", re.DOTALL)
+_STORED = re.compile(r"id:(?P<image_id>\d+)")
+_WORDS_PREFIX = "text:"
+
+
+def parse_query(text: str, *, sign: int = 1) -> Query:
+    """Read a query as it is typed: an image path, `id:N`, or words, with `^WEIGHT` at its end.
+
+    What names an existing file is a photo; `text:` before words that do keeps them words.
+
+    Parameters
+    ----------
+    text : str
+    sign : int
+        1, or -1 for what is to be avoided.
+
+    Raises
+    ------
+    InputError
+        If it is empty, looks like a path that does not exist, or is a folder.
+    """
+    weight = 1.0
+    matched = _WEIGHTED.fullmatch(text)
+    if matched and not _is_file(text):
+        text, weight = matched["content"], float(matched["weight"])
+    if not text.strip():
+        raise InputError("a query is empty; give words, a photo, or id:N")
+    if weight == 0:
+        raise InputError(f"the query {text!r} has weight 0; give a weight above 0")
+    return Query(_content(text), sign * weight)
+
+
+def search(
+    collection: Collection,
+    queries: Sequence[Query],
+    *,
+    top_k: int = 10,
+    where: str | None = None,
+    space: Space | None = None,
+    include_self: bool = False,
+) -> SearchResult:
+    """Return the photos nearest to a combination of queries.
+
+    Unit vectors of the queries are added with their weights. Words are compared in the space
+    `clip`, and so is everything combined with them; photos alone in the model's own best space.
+
+    Parameters
+    ----------
+    collection : Collection
+    queries : sequence of Query
+        At least one with a positive weight.
+    top_k : int
+        At least 1.
+    where : str, optional
+        A SQL condition over the columns of `images`; top_k photos that match it come back
+        wherever so many exist.
+    space : {"clip", "isoclip", "trunk"}, optional
+    include_self : bool
+        Keep photos that are themselves part of the query.
+
+    Raises
+    ------
+    InputError
+        If the queries, the space or the condition cannot be used.
+    """
+    if top_k < 1:
+        raise InputError(f"the number of hits must be at least 1, got {top_k}")
+    if not any(query.weight > 0 for query in queries):
+        raise InputError("nothing to search for; give words, a photo, or id:N")
+    chosen = _chosen_space(collection, queries, space)
+    gallery = collection.gallery(chosen)
+    located = [_located(collection, query.content, gallery.space_map) for query in queries]
+    query_vector = _composed([part.vector for part in located], queries)
+    own_ids = [part.image_id for part in located if part.image_id is not None]
+    excluded = [] if include_self else own_ids
+    similarities, image_ids = gallery.search(query_vector, top_k=top_k + len(excluded), where=where)
+    kept = np.flatnonzero(~np.isin(image_ids, excluded))[:top_k]
+    return SearchResult(
+        space=chosen,
+        n_searched=collection.store.count_images(where),
+        hits=_hits(collection, similarities[kept], image_ids[kept]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _LocatedQuery:
+    """A unit vector (d,) in the searched space, and the photo it belongs to if it is stored."""
+
+    vector: FloatArray
+    image_id: int | None = None
+
+
+def _located(
+    collection: Collection, content: Words | PhotoFile | StoredPhoto, space_map: SpaceMap
+) -> _LocatedQuery:
+    if isinstance(content, Words):
+        features = collection.encoder.encode_texts([content.text])
+        return _LocatedQuery(text_vectors(features, collection.store.projectors)[0])
+    if isinstance(content, StoredPhoto):
+        return _LocatedQuery(
+            _stored_vector(collection, content.image_id, space_map), content.image_id
+        )
+    image_id, is_unchanged = _indexed(collection, content.path)
+    if image_id is not None and is_unchanged:
+        return _LocatedQuery(_stored_vector(collection, image_id, space_map), image_id)
+    return _LocatedQuery(_encoded_vector(collection, content.path, space_map), image_id)
+
+
+def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -> FloatArray:
+    ids = np.array([image_id], dtype=np.int64)
+    row = collection.store.images_by_id(ids, [space_map.column])
+    if not row.num_rows:
+        raise InputError(f"no photo has the id {image_id}; ids stand beside the hits of a search")
+    return space_map.image_vectors(vectors_of(row[space_map.column]))[0]
+
+
+def _encoded_vector(collection: Collection, path: Path, space_map: SpaceMap) -> FloatArray:
+    try:
+        pixels = prepare_query(
+            path,
+            preprocessing=collection.store.info.model.preprocessing,
+            max_pixels=collection.settings.max_pixels,
+        )
+    except PhotoError as error:
+        raise InputError(f"{path} {error.reason}; give a photo, or text:WORDS") from error
+    encoded = collection.encoder.encode_images(pixels[np.newaxis])
+    return space_map.image_vectors(encoded_column(encoded, space_map.column))[0]
+
+
+def _indexed(collection: Collection, path: Path) -> tuple[int | None, bool]:
+    """Return the id under which a file is stored, and whether it still looks the same."""
+    real = Path(os.path.realpath(path))
+    # Any folder above the photo may be the root it was indexed under.
+    keys = [
+        f"(root = {_quoted(parent)} AND path = {_quoted(real.relative_to(parent))})"
+        for parent in real.parents
+    ]
+    columns = ["image_id", "file_size", "mtime_ns"]
+    rows = collection.store.images(columns, " OR ".join(keys)).to_pylist()
+    if not rows:
+        return None, False
+    newest = max(rows, key=lambda row: int(row["image_id"]))
+    status = real.stat()
+    is_unchanged = (newest["file_size"], newest["mtime_ns"]) == (
+        status.st_size,
+        status.st_mtime_ns,
+    )
+    return newest["image_id"], is_unchanged
+
+
+def _quoted(path: Path) -> str:
+    return "'" + stored_path(str(path)).replace("'", "''") + "'"
+
+
+def _composed(vectors: Sequence[FloatArray], queries: Sequence[Query]) -> FloatArray:
+    weights = np.array([query.weight for query in queries], dtype=np.float32)
+    try:
+        return composed_query(np.stack(vectors), weights)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _chosen_space(collection: Collection, queries: Sequence[Query], asked: Space | None) -> Space:
+    model = collection.store.info.model
+    has_words = any(isinstance(query.content, Words) for query in queries)
+    if asked is not None and asked != "clip" and has_words:
+        raise InputError(
+            f"words cannot be compared with photos in the space {asked!r}; "
+            "use --space clip, or search by photos alone"
+        )
+    chosen: Space = asked or ("clip" if has_words else model.default_image_space)
+    require_space(model, chosen)
+    return chosen
+
+
+def _hits(collection: Collection, similarities: FloatArray, image_ids: IntArray) -> list[Hit]:
+    columns = ["image_id", "root", "path", *_SHOWN]
+    rows = {
+        row["image_id"]: row
+        for row in collection.store.images_by_id(image_ids, columns).to_pylist()
+    }
+    return [
+        Hit(
+            path=joined_path(rows[image_id]["root"], rows[image_id]["path"]),
+            similarity=similarity,
+            image_id=image_id,
+            **{name: rows[image_id][name] for name in _SHOWN},
+        )
+        for similarity, image_id in zip(similarities.tolist(), image_ids.tolist(), strict=True)
+        # A photo removed since the gallery was opened is no hit.
+        if image_id in rows
+    ]
+
+
+_SHOWN = ("quality", "width", "height", "format", "taken_at")
+
+
+def _content(text: str) -> Words | PhotoFile | StoredPhoto:
+    if text.startswith(_WORDS_PREFIX):
+        return Words(text.removeprefix(_WORDS_PREFIX).strip())
+    stored = _STORED.fullmatch(text)
+    if stored:
+        return StoredPhoto(int(stored["image_id"]))
+    if _is_file(text):
+        return PhotoFile(Path(text).expanduser())
+    _, dot, extension = text.rpartition(".")
+    is_pathlike = text.startswith(("/", "./", "../", "~")) or (
+        dot and extension.lower() in PHOTO_EXTENSIONS
+    )
+    if is_pathlike:
+        kind = "is a folder" if Path(text).expanduser().is_dir() else "does not exist"
+        raise InputError(f"{text} {kind}; give the path of a photo, or text:WORDS for words")
+    return Words(text)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False  # longer than any path, or with a zero byte: a description
