@@ -7,8 +7,11 @@ rebuilt when it cannot be trusted. Without FAISS the store itself answers.
 
 import json
 import secrets
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,14 +82,18 @@ def open_gallery(store: Store, space_map: SpaceMap) -> Gallery:
     """Return the gallery of a space, by FAISS where it is installed."""
     if faiss_is_available():
         return open_ann_gallery(store, space_map)
-    return StoreGallery(store, space_map)
+    return StoreGallery(store, centred(space_map, store))
 
 
 class Stamp(BaseModel):
-    """What a cached index was made of; written last, so that it only ever names whole files."""
+    """What a cached index was made of; written last, so that it only ever names whole files.
+
+    `created_at` is that of the collection: another one may have been made at the same place.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    created_at: datetime
     space: Space
     token: str
     map_digest: str
@@ -134,7 +141,10 @@ class AnnGallery:
 
 @dataclass(frozen=True, slots=True)
 class StoreGallery:
-    """A space searched by the store: its own index where it has one, else by brute force."""
+    """A space searched by the store: its own index where it has one, else by brute force.
+
+    With its own index the store's answer is approximate, under a condition as well.
+    """
 
     store: Store
     space_map: SpaceMap
@@ -143,10 +153,12 @@ class StoreGallery:
         self, query: FloatArray, *, top_k: int, where: str | None = None
     ) -> tuple[FloatArray, IntArray]:
         """Search the store; see :class:`Gallery`."""
-        if self.space_map.space == self.store.info.model.default_image_space:
+        space_map = self.space_map
+        # The store's embeddings have no centre: a collection's mean is not known before its end.
+        is_stored = space_map.space == self.store.info.model.default_image_space
+        if is_stored and not space_map.needs_centre:
             similarities, image_ids = self.store.nearest(query, top_k=top_k, where=where)
             return np.clip(similarities, -1.0, 1.0), image_ids
-        space_map = centred(self.space_map, self.store)
         best, best_ids = np.empty(0, np.float32), np.empty(0, np.int64)
         for image_ids, stored in self.store.vector_blocks(space_map.column, where):
             vectors = space_map.image_vectors(stored)
@@ -278,7 +290,8 @@ def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
     """Return the cached gallery and its stamp; None if there is none of this map."""
     directory = cache_directory(store.uri)
     stamp = _read_stamp(directory / f"{space_map.space}.json")
-    if stamp is None or stamp.map_digest != space_map.digest:
+    expected = (space_map.digest, store.info.created_at)
+    if stamp is None or (stamp.map_digest, stamp.created_at) != expected:
         return None
     name = f"{space_map.space}-{stamp.token}"
     try:
@@ -286,7 +299,7 @@ def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
         with np.load(directory / f"{name}.npz") as arrays:
             image_ids, deleted = arrays["image_ids"], arrays["deleted"]
             centre = arrays.get("centre")
-    except (DamagedIndexError, OSError, KeyError, ValueError):
+    except (DamagedIndexError, OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError):
         return None
     if not ann_index.n_rows == len(image_ids) == len(deleted) == stamp.n_rows:
         return None
@@ -298,6 +311,7 @@ def _save(gallery: AnnGallery, table_version: int) -> None:
     directory = cache_directory(gallery.store.uri)
     space = gallery.space_map.space
     stamp = Stamp(
+        created_at=gallery.store.info.created_at,
         space=space,
         token=secrets.token_hex(4),
         map_digest=gallery.space_map.digest,
@@ -317,17 +331,18 @@ def _save(gallery: AnnGallery, table_version: int) -> None:
         temporary = directory / f"{name}.tmp"
         temporary.write_text(stamp.model_dump_json(), encoding="utf-8")
         temporary.replace(directory / f"{space}.json")
-        _remove_superseded(directory, space, kept=name)
     except (OSError, StorageError):
         # A cache that cannot be written is no reason not to answer: a collection on a read-only
-        # disk is searched from memory.
-        return
+        # disk is searched from memory. What a full disk took of it would only fill it further.
+        _remove(directory.glob(f"{name}*"))
+    else:
+        _remove(path for path in directory.glob(f"{space}-*") if not path.name.startswith(name))
 
 
-def _remove_superseded(directory: Path, space: Space, *, kept: str) -> None:
-    for path in directory.glob(f"{space}-*"):
-        if not path.name.startswith(kept):
-            path.unlink(missing_ok=True)
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _read_stamp(path: Path) -> Stamp | None:

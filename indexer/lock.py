@@ -52,7 +52,8 @@ def writer_lock(directory: Path) -> Iterator[None]:
             (directory / HOLDER_NAME).write_text(json.dumps(_this_process()), encoding="utf-8")
         yield
     finally:
-        (directory / HOLDER_NAME).unlink(missing_ok=True)
+        with suppress(OSError):
+            (directory / HOLDER_NAME).unlink(missing_ok=True)
         lock.release()
 
 

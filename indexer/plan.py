@@ -102,11 +102,17 @@ def scan_scopes(given: Iterable[Path], known_roots: Iterable[Path]) -> list[Scan
         for inner in roots:
             if inner != path and inner.is_relative_to(path):
                 scopes[inner, ""] = None
-    whole = {root for root, folder in scopes if not folder}
-    return [
+    wanted = [
         ScanScope(root, stored_path(str(root)), folder, _below(root, roots))
         for root, folder in scopes
-        if not folder or root not in whole
+    ]
+    return [
+        scope
+        for scope in wanted
+        if not any(
+            other is not scope and other.covers((scope.stored_root, scope.folder))
+            for other in wanted
+        )
     ]
 
 
@@ -171,6 +177,9 @@ def plan_scope(scope: ScanScope, known: KnownFiles) -> ScopePlan:
 def _scanned(scope: ScanScope) -> Iterator[ScannedFile | ScanFailure]:
     """Scan a scope; paths come out relative to its root and not to the folder that is walked."""
     start = scope.root / filesystem_path(scope.folder)
+    if not scope.folder and not start.is_dir():
+        # A drive that is not mounted often takes its folder along: it counts as an empty one.
+        return
     folder = scope.folder if start.is_dir() else scope.folder.rpartition("/")[0]
     apart = [stored_path(str(root.relative_to(scope.root))) for root in scope.indexed_apart]
     for found in scan(start):

@@ -80,6 +80,8 @@ class RowMaker:
         indexed_at : datetime
             With a time zone.
         """
+        if not photos:
+            return self._schema.empty_table()
         columns: dict[str, Any] = {
             "image_id": image_ids,
             "content_hash": [photo.content_hash for photo in photos],

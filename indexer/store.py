@@ -4,6 +4,7 @@ Arrays, ids and Arrow tables go in and come out; never a LanceDB object.
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +24,7 @@ from schemas.errors import (
     CollectionNotFoundError,
     FilterError,
     InputError,
+    IsophoteError,
     StorageError,
 )
 from schemas.tables import COLLECTION_SCHEMA, FAILURES_SCHEMA, ROOTS_SCHEMA, images_schema
@@ -266,8 +268,12 @@ def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Stor
 
     Raises
     ------
+    ValueError
+        If there is one already.
     StorageError
         If the place cannot be written to.
+    CollectionDamagedError
+        If there are photos without a description.
     """
     description = pa.Table.from_pylist(
         [
@@ -280,14 +286,29 @@ def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Stor
         ],
         schema=COLLECTION_SCHEMA,
     )
+    if store_exists(uri):
+        raise ValueError(f"there is a collection at {uri!r} already")
     with _store_errors(uri):
         connection = _connect(uri)
+        _drop_remains(connection, uri)
         connection.create_table("images", schema=images_schema(info.model))
         connection.create_table("failures", schema=FAILURES_SCHEMA)
         connection.create_table("roots", schema=ROOTS_SCHEMA)
         # Last: a collection exists from the moment its description does.
         connection.create_table("collection", description)
         return Store(uri, connection)
+
+
+def _drop_remains(connection: Any, uri: str) -> None:
+    """Remove the empty tables that a process killed in :func:`create_store` left."""
+    for name in {"images", "failures", "roots"}.intersection(connection.list_tables().tables):
+        try:
+            n_rows = connection.open_table(name).count_rows()
+        except ValueError:  # not even its first version was written
+            n_rows = 0
+        if n_rows:
+            raise CollectionDamagedError(_damaged(uri, f"it has {name} but no description"))
+        connection.drop_table(name)
 
 
 def open_store(uri: str) -> Store:
@@ -307,7 +328,7 @@ def open_store(uri: str) -> Store:
         try:
             return Store(uri, _connect(uri))
         except ValueError as error:
-            raise CollectionDamagedError(_damaged(uri, str(error))) from error
+            raise CollectionDamagedError(_damaged(uri, _first_line(error))) from error
 
 
 def store_exists(uri: str) -> bool:
@@ -317,13 +338,16 @@ def store_exists(uri: str) -> bool:
     ------
     InputError
         If the place is taken by something else.
+    StorageError, CollectionDamagedError
+        If it cannot be reached.
     """
-    if is_remote(uri):
-        return "collection" in _connect(uri).list_tables().tables
-    place = Path(uri)
-    if place.exists() and not place.is_dir():
-        raise InputError(f"the collection {uri!r} is a file; name a folder with --collection")
-    return (place / "collection.lance").exists()
+    with _store_errors(uri):
+        if is_remote(uri):
+            return "collection" in _connect(uri).list_tables().tables
+        place = Path(uri)
+        if place.exists() and not place.is_dir():
+            raise InputError(f"the collection {uri!r} is a file; name a folder with --collection")
+        return (place / "collection.lance").exists()
 
 
 def packed_projectors(projectors: Projectors) -> bytes:
@@ -383,27 +407,44 @@ def _store_errors(uri: str, where: str | None = None) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        message = _first_line(error)
-        # LanceDB raises ValueError for a condition it cannot parse or type; a caller's other
-        # ValueErrors (a wrong table shape) are bugs and pass.
-        if isinstance(error, ValueError):
-            if where is None:
-                raise
-            raise FilterError(f"the filter {where!r} is not valid: {message}") from error
-        lowered = message.lower()
-        if any(sign in lowered for sign in _STORAGE_SIGNS):
-            raise StorageError(
-                f"cannot use the collection {uri!r}: {message}; nothing that was committed "
-                "is lost; free the place or fix its permissions and run again"
-            ) from error
-        raise CollectionDamagedError(_damaged(uri, message)) from error
+        translated = _translated(error, uri, where)
+        if translated is None:
+            raise
+        raise translated from error
 
+
+def _translated(error: Exception, uri: str, where: str | None) -> IsophoteError | None:
+    """Return what to tell the user of an error, None if it is a caller's bug."""
+    message = _first_line(error)
+    lowered = message.lower()
+    # LanceDB raises ValueError for a condition it cannot parse or type, for a caller's bug (a
+    # wrong table shape), and for a data file whose end was lost.
+    is_refusal = isinstance(error, ValueError) and _LOST_END not in lowered
+    fails_on_rows = any(sign in lowered for sign in _FILTER_SIGNS)
+    if where is not None and (is_refusal or fails_on_rows):
+        return FilterError(f"the filter {where!r} is not valid: {message}")
+    if is_refusal:
+        return None
+    is_from_system = isinstance(error, OSError) and error.errno is not None
+    if is_from_system or any(sign in lowered for sign in _STORAGE_SIGNS):
+        return StorageError(
+            f"cannot use the collection {uri!r}: {message}; nothing that was committed "
+            "is lost; free the place or fix its permissions and run again"
+        )
+    return CollectionDamagedError(_damaged(uri, message))
+
+
+_LOST_END = "does not appear to be a lance file"
+
+# Conditions that are well formed and fail on the rows ("width / 0 = 1") or cannot be run at all
+# ("count(*) > 1") come as RuntimeError, as damage does.
+_FILTER_SIGNS = ("applying filter expression", "not supported", "not implemented")
 
 _STORAGE_SIGNS = (
     "no space left",
     "permission denied",
     "read-only file system",
-    "quota",
+    "quota exceeded",
     "access denied",
     "file too large",
 )
@@ -412,7 +453,7 @@ _STORAGE_SIGNS = (
 def _first_line(error: Exception) -> str:
     # Lance appends the place in its Rust sources, which helps nobody here.
     line = str(error).strip().split("\n")[0]
-    return line.split(", /root/.cargo")[0].split(", rust/")[0][:300]
+    return re.split(r", (?:/root/\.cargo|/rustc|rust)/", line)[0][:300]
 
 
 def _damaged(uri: str, reason: str) -> str:

@@ -1,0 +1,1 @@
+"""The published methods as pure functions of arrays."""

@@ -1,0 +1,22 @@
+"""The checks of array shapes that the scoring functions share."""
+
+from typing import Any
+
+import numpy.typing as npt
+
+MATRIX_DIMENSIONS = 2
+
+
+def require_matrix(name: str, array: npt.NDArray[Any], *, width: int | None = None) -> None:
+    """Raise a ValueError unless the array is a matrix, of so many columns where `width` is given.
+
+    Parameters
+    ----------
+    name : str
+        What the caller's docstring calls the array.
+    array : array of any type
+    width : int, optional
+    """
+    if array.ndim != MATRIX_DIMENSIONS or width not in (None, array.shape[1]):
+        expected = "(n, d)" if width is None else f"(n, {width})"
+        raise ValueError(f"{name} must be a matrix {expected}, got shape {array.shape}")

@@ -1,0 +1,212 @@
+"""Unit vectors, cosine similarities, and the exact search that others are held against."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.arrays import Float16Array, FloatArray, IntArray
+from indexer.scoring.shapes import require_matrix
+
+Real = TypeVar("Real", np.float32, np.float64)
+
+# Vectors shorter than this come from blank images; dividing by them would turn
+# rounding noise into a confident direction.
+MIN_NORM = 1e-8
+
+# 16,384 rows of 512 float32 are 32 MiB: large enough for the matrix product to run at full
+# speed, small enough for 400 queries to need only another 26 MB of similarities.
+BLOCK_ROWS = 16_384
+
+
+def normalised(vectors: npt.NDArray[Real]) -> npt.NDArray[Real]:
+    """Return the vectors scaled to unit length.
+
+    Parameters
+    ----------
+    vectors : float of shape (n, d) or (d,)
+
+    Returns
+    -------
+    float of the same shape and dtype
+        Vectors shorter than `MIN_NORM` become zero: they are similar to nothing.
+    """
+    norms = np.sqrt(np.sum(np.square(vectors, dtype=np.float64), axis=-1, keepdims=True))
+    scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms >= MIN_NORM)
+    units: npt.NDArray[Real] = (vectors * scales).astype(vectors.dtype)
+    return units
+
+
+def cosine_similarities(queries: FloatArray, gallery: FloatArray) -> FloatArray:
+    """Return the cosine similarity of each query to each gallery row.
+
+    Parameters
+    ----------
+    queries : float32 of shape (m, d)
+        Of any length.
+    gallery : float32 of shape (n, d)
+        Of any length.
+
+    Returns
+    -------
+    float32 of shape (m, n)
+        In [-1, 1], higher is closer; 0 where either vector is zero.
+
+    Raises
+    ------
+    ValueError
+        If the two are not matrices of one width.
+    """
+    require_matrix("queries", queries)
+    require_matrix("gallery", gallery, width=queries.shape[1])
+    similarities = normalised(queries) @ normalised(gallery).T
+    # Rounding gives 1.0000001 for a vector and itself, and arccos of that is NaN.
+    return np.clip(similarities, -1.0, 1.0, out=similarities)
+
+
+def top_k(similarities: FloatArray, *, k: int) -> tuple[FloatArray, IntArray]:
+    """Return the k highest similarities of each query and where they stand.
+
+    Parameters
+    ----------
+    similarities : float32 of shape (m, n)
+    k : int
+        At least 1.
+
+    Returns
+    -------
+    similarities : float32 of shape (m, k)
+        Descending; -inf where n < k.
+    rows : int64 of shape (m, k)
+        Columns of the input, the lowest first among equals; -1 where n < k.
+
+    Raises
+    ------
+    ValueError
+        If k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    best, rows = _no_hits(len(similarities), k)
+    for query, values in enumerate(similarities):
+        columns = _best_columns(values, np.arange(len(values)), k)
+        best[query, : len(columns)] = values[columns]
+        rows[query, : len(columns)] = columns
+    return best, rows
+
+
+def exact_search(
+    queries: FloatArray,
+    gallery: FloatArray | Float16Array,
+    *,
+    top_k: int,
+    rows: IntArray | None = None,
+    block: int = BLOCK_ROWS,
+) -> tuple[FloatArray, IntArray]:
+    """Search by brute force, with no more than a block of the gallery in work at a time.
+
+    Parameters
+    ----------
+    queries : float32 of shape (m, d)
+        Unit length.
+    gallery : float32 or float16 of shape (n, d)
+        Unit length.
+    top_k : int
+        Hits per query, at least 1.
+    rows : int64 of shape (n_allowed,), optional
+        Answer with these gallery rows only; in any order, repeats count once.
+    block : int
+        Gallery rows per matrix product.
+
+    Returns
+    -------
+    similarities : float32 of shape (m, top_k)
+        Cosines, descending; -inf where fewer rows exist.
+    rows : int64 of shape (m, top_k)
+        Gallery rows, the lowest first among equals; -1 where fewer exist.
+
+    Raises
+    ------
+    ValueError
+        If the widths differ, top_k or block is below 1, or a row is outside the gallery.
+    """
+    require_matrix("queries", queries)
+    require_matrix("gallery", gallery, width=queries.shape[1])
+    if top_k < 1 or block < 1:
+        raise ValueError(f"top_k and block must be at least 1, got {top_k} and {block}")
+    allowed = None if rows is None else _sorted_rows(rows, n_rows=len(gallery))
+    n_allowed = len(gallery) if allowed is None else len(allowed)
+    best, best_rows = _no_hits(len(queries), top_k)
+    for start in range(0, n_allowed, block):
+        stop = min(start + block, n_allowed)
+        # Without a filter a slice is a view; fancy indexing would copy the whole gallery.
+        block_rows = np.arange(start, stop) if allowed is None else allowed[start:stop]
+        vectors = gallery[start:stop] if allowed is None else gallery[block_rows]
+        similarities = queries @ vectors.astype(np.float32, copy=False).T
+        for query, values in enumerate(similarities):
+            _merge(best[query], best_rows[query], values, block_rows)
+    return best, best_rows
+
+
+def composed_query(vectors: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return one query from several weighted ones, as in "this, and that, but not those".
+
+    Parameters
+    ----------
+    vectors : float32 of shape (n, d)
+        Of any length; their unit vectors are added.
+    weights : float32 of shape (n,)
+        Negative ones lead away from their vector.
+
+    Returns
+    -------
+    float32 of shape (d,)
+        Unit length.
+
+    Raises
+    ------
+    ValueError
+        If the counts differ, or the sum is zero and so points nowhere.
+    """
+    require_matrix("vectors", vectors)
+    if weights.shape != (len(vectors),):
+        raise ValueError(f"{len(vectors)} vectors need as many weights, got {weights.shape}")
+    combined = weights.astype(np.float64) @ normalised(vectors.astype(np.float64))
+    # The sum of float32 unit vectors that cancel is rounding noise of about 1e-7 per weight.
+    if np.linalg.norm(combined) <= 1e-6 * np.abs(weights).sum():
+        raise ValueError("the weighted queries cancel out, change a weight or drop a query")
+    return normalised(combined).astype(np.float32)
+
+
+def _best_columns(values: FloatArray, columns: IntArray, k: int) -> IntArray:
+    """Those of the ascending columns with the k highest values, the lowest first among equals."""
+    if len(columns) > k:
+        # Every column that ties with the k-th value stays: a partition alone would pick among
+        # them by chance.
+        threshold = np.partition(values[columns], -k)[-k]
+        columns = columns[values[columns] >= threshold]
+    return columns[np.argsort(-values[columns], kind="stable")[:k]]
+
+
+def _merge(best: FloatArray, best_rows: IntArray, values: FloatArray, block_rows: IntArray) -> None:
+    """Put the hits of a block, whose rows are all higher, among a query's best so far."""
+    k = len(best)
+    # A value equal to the worst kept one loses to its lower row. After the first blocks few
+    # pass, and this comparison costs a thirtieth of a partition.
+    columns = _best_columns(values, np.flatnonzero(values > best[-1]), k)
+    if len(columns):
+        candidates = np.concatenate([best, values[columns]])
+        rows = np.concatenate([best_rows, block_rows[columns]])
+        order = np.argsort(-candidates, kind="stable")[:k]
+        best[:], best_rows[:] = candidates[order], rows[order]
+
+
+def _no_hits(n_queries: int, k: int) -> tuple[FloatArray, IntArray]:
+    return np.full((n_queries, k), -np.inf, np.float32), np.full((n_queries, k), -1, np.int64)
+
+
+def _sorted_rows(rows: IntArray, *, n_rows: int) -> IntArray:
+    allowed = np.unique(rows)
+    if len(allowed) and (allowed[0] < 0 or allowed[-1] >= n_rows):
+        raise ValueError(f"rows must be in [0, {n_rows}), got {allowed[0]} to {allowed[-1]}")
+    return allowed

@@ -1,0 +1,151 @@
+"""Measures of known pictures, and hashes that hold still when they should."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.fft import dctn
+from scipy.signal import convolve2d
+
+from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
+from tests.makers.photos import (
+    JPEG_QUALITIES,
+    blurred,
+    drawn_photo,
+    image_file,
+    recompressed,
+    to_bytes,
+)
+
+
+def grey(values):
+    return np.repeat(to_bytes(np.asarray(values))[..., None], 3, axis=2)
+
+
+def bits_apart(a, b):
+    return ((a ^ b) & (2**64 - 1)).bit_count()
+
+
+def test_a_flat_picture():
+    measures = measure_pixels(grey(np.full((40, 50), 51)))
+    assert measures.sharpness == -2.0
+    assert measures.brightness == pytest.approx(0.2)
+    assert (measures.contrast, measures.noise, measures.blockiness) == (0.0, 0.0, 0.0)
+    assert (measures.shadows_clipped, measures.highlights_clipped) == (0.0, 0.0)
+
+
+def test_exposure_of_a_picture_in_four_parts():
+    measures = measure_pixels(grey(np.repeat([0, 0, 100, 255], 20) * np.ones((30, 1))))
+    assert measures.shadows_clipped == 0.5
+    assert measures.highlights_clipped == 0.25
+    assert measures.brightness == pytest.approx((100 + 255) / 4 / 255)
+    assert measures.contrast == pytest.approx(np.std([0, 0, 100, 255]) / 255)
+
+
+def test_sharpness_equals_a_convolution_with_the_laplacian():
+    picture = np.random.default_rng(1).integers(0, 256, (60, 80))
+    laplacian = convolve2d(picture, [[0, 1, 0], [1, -4, 1], [0, 1, 0]], mode="valid")
+    expected = math.log10(laplacian.var() + 0.01)
+    assert measure_pixels(grey(picture)).sharpness == pytest.approx(expected, abs=1e-4)
+
+
+def test_sharpness_falls_with_blur():
+    sharp = drawn_photo(3, width=300, height=200)
+    measured = [measure_pixels(blurred(sharp, sigma)).sharpness for sigma in (0, 1, 2, 4)]
+    assert measured == sorted(measured, reverse=True)
+
+
+def test_large_pictures_are_measured_at_the_standard_scale_whatever_their_size():
+    drawn = Image.fromarray(drawn_photo(3, width=672, height=448))
+    larger, largest = (
+        measure_pixels(np.asarray(drawn.resize((672 * n, 448 * n), Image.Resampling.LANCZOS)))
+        for n in (2, 3)
+    )
+    assert largest.sharpness == pytest.approx(larger.sharpness, abs=0.15)
+    assert largest.noise == pytest.approx(larger.noise, abs=0.2)
+    assert largest.brightness == pytest.approx(larger.brightness, abs=0.005)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 5.0, 12.0, 25.0])
+def test_noise_is_found_beside_texture_and_clipped_sky(sigma):
+    generator = np.random.default_rng(2)
+    scene = np.full((448, 600), 120.0)
+    scene[:, 300:450] = generator.uniform(60, 180, (448, 150))
+    scene[:, 450:] = 300.0
+    noise = generator.normal(0, sigma, scene.shape)
+    assert measure_pixels(grey(scene + noise)).noise == pytest.approx(sigma, rel=0.15)
+
+
+def test_a_gradient_is_no_noise():
+    assert measure_pixels(grey(np.linspace(20, 230, 448) * np.ones((448, 1)))).noise < 0.3
+
+
+def test_blockiness_grows_with_compression():
+    sharp = drawn_photo(3, width=300, height=200)
+    measured = [measure_pixels(recompressed(sharp, q)).blockiness for q in JPEG_QUALITIES]
+    assert measure_pixels(sharp).blockiness < 0.2
+    assert measured[-1] > 1.0
+    assert measured[-4:] == sorted(measured[-4:])
+
+
+def test_blockiness_does_not_depend_on_the_phase_of_the_grid():
+    spoiled = recompressed(drawn_photo(3, width=300, height=200), 8)
+    whole, shifted = measure_pixels(spoiled), measure_pixels(spoiled[3:, 5:])
+    assert shifted.blockiness == pytest.approx(whole.blockiness, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 9, 3), (3, 3, 3), (1, 5000, 3), (4000, 3, 3)])
+def test_tiny_and_extreme_pictures_are_measured(shape):
+    measures = measure_pixels(np.full(shape, 128, np.uint8))
+    assert measures.brightness == pytest.approx(128 / 255)
+    assert measures.noise == 0.0
+
+
+def test_pixel_hash_sees_pixels_and_size_and_nothing_else():
+    pixels = drawn_photo(1)
+    digest = pixel_hash(pixels, 96, 64)
+    assert len(digest) == 32
+    assert pixel_hash(np.asfortranarray(pixels), 96, 64) == digest
+    assert pixel_hash(pixels, 192, 128) != digest
+    assert pixel_hash(pixels.reshape(96, 64, 3), 96, 64) != digest
+    changed = pixels.copy()
+    changed[0, 0, 0] ^= 1
+    assert pixel_hash(changed, 96, 64) != digest
+
+
+def test_perceptual_hash_equals_a_dct():
+    pixels = np.asarray(Image.fromarray(drawn_photo(5)).resize((32, 32)))
+    luma = np.asarray(Image.fromarray(pixels).convert("L"), dtype=float)
+    frequencies = dctn(luma, norm=None)[1:9, 1:9].ravel() / 4.0
+    expected = sum(1 << (63 - n) for n in np.flatnonzero(frequencies > np.median(frequencies)))
+    assert perceptual_hash(pixels) & (2**64 - 1) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_perceptual_hash_survives_resizing_and_recompression(seed):
+    pixels = drawn_photo(seed, width=300, height=200)
+    small = np.asarray(Image.fromarray(pixels).resize((150, 100)))
+    original = perceptual_hash(pixels)
+    assert bits_apart(original, perceptual_hash(small)) <= 2
+    assert bits_apart(original, perceptual_hash(recompressed(pixels, 30))) <= 4
+
+
+def test_perceptual_hashes_of_different_photos_are_far_apart():
+    hashes = [perceptual_hash(drawn_photo(seed)) for seed in range(12)]
+    distances = [bits_apart(a, b) for n, a in enumerate(hashes) for b in hashes[:n]]
+    assert min(distances) >= 12
+    assert all(-(2**63) <= each < 2**63 for each in hashes)
+
+
+def test_pictures_of_one_colour_hash_to_zero():
+    assert {perceptual_hash(grey(np.full((37, 53), level))) for level in (0, 77, 255)} == {0}
+
+
+def test_measures_of_a_decoded_file_equal_those_of_its_pixels():
+    from indexer.decode import decode_photo
+
+    pixels = drawn_photo(1)
+    assert measure_pixels(decode_photo(image_file(pixels), min_side=64).pixels) == measure_pixels(
+        pixels
+    )

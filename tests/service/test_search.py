@@ -1,0 +1,297 @@
+"""Search over a small collection of coloured pictures, whose similarities are known by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.settings import Settings
+from schemas.collection import ModelSource
+from schemas.errors import FilterError, InputError, UnsupportedSpaceError
+from service.collection import Collection
+from service.search import PhotoFile, Query, StoredPhoto, Words, parse_query, search
+from tests.fakes import COLOURS, FAKE_DESCRIPTION, FakeEncoder
+from tests.makers.libraries import indexed_colours
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("photos")
+
+
+@pytest.fixture(scope="module")
+def collection(folder, tmp_path_factory):
+    """Photos red, green, blue, yellow, white, black, in the order of their names."""
+    return indexed_colours(folder, tmp_path_factory.mktemp("collection"))
+
+
+def names(result) -> list[str]:
+    return [Path(hit.path).stem for hit in result.hits]
+
+
+def find(collection, *texts: str, minus: tuple[str, ...] = (), **options):
+    queries = [parse_query(text) for text in texts]
+    queries += [parse_query(text, sign=-1) for text in minus]
+    return search(collection, queries, **options)
+
+
+def test_words_find_the_photo_they_describe_with_its_cosine(collection):
+    found = find(collection, "red", top_k=6)
+    assert names(found)[0] == "red"
+    similarity = {Path(hit.path).stem: hit.similarity for hit in found.hits}
+    # Colours are corners of a cube: cosines of +-1 vectors that differ in 0, 1, 2, 3 places.
+    assert similarity["red"] == pytest.approx(1.0, abs=1e-3)
+    assert similarity["yellow"] == pytest.approx(1 / 3, abs=1e-3)
+    assert similarity["blue"] == pytest.approx(-1 / 3, abs=1e-3)
+    assert similarity["white"] == pytest.approx(-1 / 3, abs=1e-3)
+    assert found.space == "clip"
+    assert found.n_searched == 6
+
+
+def test_hits_come_best_first_within_bounds(collection):
+    hits = find(collection, "red", top_k=6).hits
+    values = [hit.similarity for hit in hits]
+    assert values == sorted(values, reverse=True)
+    assert all(-1 <= value <= 1 for value in values)
+
+
+def test_a_hit_tells_what_is_known_of_the_photo(collection, folder):
+    hit = find(collection, "red", top_k=1).hits[0]
+    assert hit.path == str(folder / "red.png")
+    assert (hit.width, hit.height, hit.format, hit.taken_at) == (48, 32, "PNG", None)
+    assert 0 <= hit.quality <= 1
+
+
+def test_a_photo_of_the_collection_does_not_find_itself(collection, folder):
+    by_path = find(collection, str(folder / "red.png"), top_k=6)
+    red = find(collection, "red", top_k=1).hits[0].image_id
+    by_id = find(collection, f"id:{red}", top_k=6)
+    assert "red" not in names(by_path)
+    assert len(by_path.hits) == 5
+    assert by_id == by_path
+
+
+def test_a_photo_finds_itself_when_asked(collection, folder):
+    found = find(collection, str(folder / "red.png"), top_k=1, include_self=True)
+    assert names(found) == ["red"]
+    assert found.hits[0].similarity == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_copy_elsewhere_finds_the_photo_it_was_made_of(collection, folder, tmp_path):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes((folder / "red.png").read_bytes())
+    assert names(find(collection, str(copy), top_k=1)) == ["red"]
+
+
+def test_an_unchanged_indexed_photo_needs_no_encoder(collection, folder):
+    encoder = collection.encoder
+    before = encoder.n_encoded
+    find(collection, str(folder / "red.png"))
+    assert encoder.n_encoded == before
+
+
+def test_an_edited_photo_is_encoded_anew_and_still_not_its_own_hit(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    collection = indexed_colours(photos, tmp_path / "collection")
+    Image.new("RGB", (64, 64), COLOURS["blue"]).save(photos / "red.png")
+    found = find(collection, str(photos / "red.png"), top_k=6)
+    assert names(found)[0] == "blue"
+    assert "red" not in names(found)
+
+
+def test_weighted_queries_add_up(collection):
+    assert names(find(collection, "red", "green^5", top_k=1)) == ["green"]
+    assert names(find(collection, "red^5", "green", top_k=1)) == ["red"]
+
+
+def test_minus_leads_away(collection):
+    found = find(collection, "yellow", minus=("green",), top_k=1)
+    assert names(found) == ["red"]
+
+
+def test_words_and_photos_combine_in_the_clip_space(collection, folder):
+    found = find(collection, "green^3", str(folder / "red.png"), top_k=1)
+    assert found.space == "clip"
+    assert names(found) == ["green"]
+
+
+def test_queries_that_cancel_out_are_refused(collection):
+    with pytest.raises(InputError, match="cancel out"):
+        find(collection, "red", minus=("red",))
+
+
+@pytest.mark.parametrize("space", ["clip", "isoclip", "trunk"])
+def test_photos_are_compared_in_the_asked_space(collection, folder, space):
+    found = find(collection, str(folder / "red.png"), space=space, top_k=5)
+    assert found.space == space
+    assert len(found.hits) == 5
+
+
+def test_words_in_an_image_space_are_refused(collection):
+    with pytest.raises(InputError, match=r"words cannot .* 'isoclip'; use --space clip"):
+        find(collection, "red", space="isoclip")
+
+
+def test_a_space_the_model_cannot_serve_is_refused(tmp_path):
+    only_clip = FAKE_DESCRIPTION.model_copy(update={"spaces": ("clip",)})
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    collection = indexed_colours(photos, tmp_path / "collection", encoder=FakeEncoder(only_clip))
+    with pytest.raises(UnsupportedSpaceError, match=r"'fake'.*'trunk'"):
+        find(collection, "id:0", space="trunk")
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        pytest.param("path like 'b%'", {"black", "blue"}, id="path"),
+        pytest.param("width = 48 and path != 'red.png'", set(COLOURS) - {"red"}, id="two-columns"),
+        pytest.param("width > 1000", set(), id="nothing"),
+    ],
+)
+def test_a_filter_returns_all_that_match_it(collection, where, expected):
+    assert set(names(find(collection, "red", where=where, top_k=10))) == expected
+
+
+def test_a_filter_leaves_k_hits_beside_the_query_photo(collection, folder):
+    found = find(collection, str(folder / "blue.png"), where="path like 'b%'", top_k=1)
+    assert names(found) == ["black"]
+
+
+@pytest.mark.parametrize("where", ["nonsense >", "nope = 1", "width like 3", "'", "; drop table x"])
+def test_a_filter_that_is_none_is_named(collection, where):
+    with pytest.raises(FilterError) as caught:
+        find(collection, "red", where=where)
+    assert repr(where) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_hits_than_photos_are_all_photos(collection):
+    assert len(find(collection, "red", top_k=1000).hits) == 6
+
+
+@pytest.mark.parametrize("top_k", [0, -3])
+def test_fewer_than_one_hit_is_refused(collection, top_k):
+    with pytest.raises(InputError, match=f"at least 1, got {top_k}"):
+        find(collection, "red", top_k=top_k)
+
+
+def test_nothing_to_search_for_is_refused(collection):
+    with pytest.raises(InputError, match="nothing to search for"):
+        find(collection, minus=("red",))
+
+
+def test_an_unknown_id_is_named(collection):
+    with pytest.raises(InputError, match="no photo has the id 999"):
+        find(collection, "id:999")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"a shopping list", "is text, not an image", id="text"),
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"\xff\xd8\xff\xe0 cut", "JPEG", id="damaged"),
+    ],
+)
+def test_a_query_file_that_is_no_image_is_named(collection, tmp_path, content, reason):
+    path = tmp_path / "query.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"query.jpg.*{reason}"):
+        find(collection, str(path))
+
+
+def test_rows_added_and_removed_since_are_respected(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    place = tmp_path / "collection"
+    first = indexed_colours(photos, place)
+    find(first, "red")
+    Image.new("RGB", (48, 32), (250, 5, 5)).save(photos / "scarlet.png")
+    (photos / "red.png").unlink()
+
+    again = indexed_colours(photos, place)
+
+    assert names(find(again, "red", top_k=6))[0] == "scarlet"
+    assert "red" not in names(find(again, "red", top_k=6))
+
+
+def test_without_faiss_the_store_gives_the_same_hits(collection, monkeypatch):
+    expected = find(collection, "red", "green^0.3", top_k=6)
+    monkeypatch.setattr("indexer.gallery.faiss_is_available", lambda: False)
+    plain = Collection(collection.store, collection.settings, collection.encoder)
+    found = find(plain, "red", "green^0.3", top_k=6)
+    assert names(found) == names(expected)
+    np.testing.assert_allclose(
+        [hit.similarity for hit in found.hits],
+        [hit.similarity for hit in expected.hits],
+        atol=2e-3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("a dog", Query(Words("a dog")), id="words"),
+        pytest.param("a dog^2", Query(Words("a dog"), 2.0), id="weighted"),
+        pytest.param("a dog^.5", Query(Words("a dog"), 0.5), id="weighted-below-one"),
+        pytest.param("x^2 and y", Query(Words("x^2 and y")), id="caret-inside"),
+        pytest.param("id:17", Query(StoredPhoto(17)), id="id"),
+        pytest.param("id:17^3", Query(StoredPhoto(17), 3.0), id="weighted-id"),
+        pytest.param("id:card", Query(Words("id:card")), id="id-of-no-number"),
+        pytest.param("text:holiday.jpg", Query(Words("holiday.jpg")), id="forced-words"),
+        pytest.param("Größe 36", Query(Words("Größe 36")), id="any-letters"),
+    ],
+)
+def test_queries_are_read_as_typed(text, expected):
+    assert parse_query(text) == expected
+
+
+def test_minus_turns_the_weight(tmp_path):
+    assert parse_query("a dog^2", sign=-1) == Query(Words("a dog"), -2.0)
+
+
+def test_what_names_a_file_is_a_photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "square^2"):
+        Path(name).touch()
+    Path("beach").mkdir()
+    assert parse_query("cat") == Query(PhotoFile(Path("cat")))
+    assert parse_query("square^2") == Query(PhotoFile(Path("square^2")))
+    assert parse_query("text:cat") == Query(Words("cat"))
+    assert parse_query("beach") == Query(Words("beach"))  # a folder of that name says nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", "empty", id="empty"),
+        pytest.param("  ", "empty", id="blank"),
+        pytest.param("dog^0", "weight 0", id="no-weight"),
+        pytest.param("/no/such/place", "/no/such/place does not exist", id="absolute"),
+        pytest.param("holiday.jpeg", "holiday.jpeg does not exist", id="photo-name"),
+        pytest.param("./", "is a folder", id="folder"),
+    ],
+)
+def test_queries_that_mean_nothing_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_query(text)
+
+
+def test_taken_at_can_be_filtered(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    image = Image.new("RGB", (48, 32), COLOURS["red"])
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2023:05:06 07:08:09"
+    image.save(photos / "may.jpg", exif=exif)
+    collection = indexed_colours(photos, tmp_path / "collection")
+    found = find(collection, "red", where="taken_at > timestamp '2023-01-01'")
+    assert [str(hit.taken_at) for hit in found.hits] == ["2023-05-06 07:08:09"]
+
+
+def test_settings_of_the_collection_are_used(collection):
+    assert isinstance(collection.settings, Settings)
+    assert collection.store.info.source == ModelSource(model="fake")
