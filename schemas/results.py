@@ -132,3 +132,16 @@ class CollectionReport(BaseModel):
     roots: list[RootReport]
     ann: list[AnnReport]
     n_bytes: int
+
+
+class ExportAgreement(BaseModel):
+    """What `isophote model export` wrote, and its cosine similarity to the original model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    directory: str
+    n_images: int
+    image_minimum: float
+    image_mean: float
+    text_minimum: float
+    text_mean: float

@@ -26,7 +26,7 @@ def main() -> None:
 
 
 class _IsophoteGroup(click.Group):
-    """Shows what a user can mend as one line instead of a traceback."""
+    """Ends with one line instead of a traceback on what a user can mend, or broke off."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command; see click."""
@@ -36,6 +36,9 @@ class _IsophoteGroup(click.Group):
             return super().invoke(context)
         except IsophoteError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(_EXIT_INTERRUPTED)
 
 
 @click.group(
@@ -287,12 +290,13 @@ def model() -> None:
     type=click.Choice(["float32", "int8"]),
     default="float32",
     show_default=True,
-    help="int8 is smaller and faster, and needs --photos to calibrate on.",
+    help="Of the image tower; int8 is smaller and faster.",
 )
 @click.option(
     "--photos",
+    required=True,
     type=click.Path(path_type=Path),
-    help="Folder of photos to calibrate on and to compare the two models with.",
+    help="Folder of photos: half of them calibrate int8, the others compare the two models.",
 )
 @json_option
 def export(
@@ -300,7 +304,7 @@ def export(
     name: str,
     pretrained: str | None,
     precision: Any,
-    photos: Path | None,
+    photos: Path,
     as_json: bool,
 ) -> None:
     """Write an open_clip model as ONNX into the folder TARGET, to run without torch.
@@ -309,19 +313,24 @@ def export(
     embeddings, the lowest and the mean.
 
     \b
-    isophote model export ./vit-b-32 --model ViT-B-32 --pretrained openai
+    isophote model export ./vit-b-32 --model ViT-B-32 --pretrained openai --photos ~/Pictures
     isophote index ~/Pictures --model ./vit-b-32
     """
     from service.exporting import export_model
     from service.terminal import show_agreement
 
     agreement = export_model(
-        target, name=name, pretrained=pretrained, precision=precision, photos=photos
+        target,
+        name=name,
+        pretrained=pretrained,
+        precision=precision,
+        photos=photos,
+        settings=_settings(),
     )
     if as_json:
         click.echo(agreement.model_dump_json())
     else:
-        show_agreement(agreement, target)
+        show_agreement(agreement)
 
 
 def _settings(**options: Any) -> Any:

@@ -15,7 +15,7 @@ from service.indexing import index_photos
 from service.quality import lowest_quality
 from service.search import PhotoFile, Query, Words, search
 
-QUERY_PHOTO = Path("castle", "bodiam-castle.jpg")
+QUERY_PHOTO = Path("castle", "neuschwanstein.jpg")
 QUERY_WORDS = "a penguin standing on the ice"
 SHOWN_HITS = 5
 

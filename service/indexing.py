@@ -25,6 +25,8 @@ from service.collection import (
 
 DEFAULT_MODEL = "pocket"
 
+LOCAL_DIR = "local-dir:"
+
 # From here on a brute-force scan inside the store takes longer than a tenth of a second.
 STORE_INDEX_ROWS = 50_000
 
@@ -60,6 +62,7 @@ def index_photos(
         Before anything is written if the input is at fault.
     """
     folders = [resolve_root(path) for path in paths]
+    source = None if source is None else _absolute(source)
     uri = settings.collection
     new = None
     if not store_exists(uri):
@@ -103,6 +106,16 @@ class _NewCollection:
     def create(self, settings: Settings) -> Collection:
         store = create_store(settings.collection, self.info, self.encoder.projectors)
         return Collection(store, settings, self.encoder)
+
+
+def _absolute(source: ModelSource) -> ModelSource:
+    """Return the source with full paths: the collection will be used from other folders."""
+    prefix = LOCAL_DIR if source.model.startswith(LOCAL_DIR) else ""
+    place = Path(source.model.removeprefix(prefix)).expanduser()
+    model = f"{prefix}{place.resolve()}" if place.is_dir() else source.model
+    checkpoint = Path(source.pretrained or "").expanduser()
+    pretrained = str(checkpoint.resolve()) if checkpoint.is_file() else source.pretrained
+    return ModelSource(model=model, pretrained=pretrained)
 
 
 def _refuse_without_photos(folders: Sequence[Path], uri: str) -> None:

@@ -162,7 +162,8 @@ def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -
     row = collection.store.images_by_id(ids, [space_map.column])
     if not row.num_rows:
         raise InputError(f"no photo has the id {image_id}; ids stand beside the hits of a search")
-    return space_map.image_vectors(vectors_of(row[space_map.column]))[0]
+    vector: FloatArray = space_map.image_vectors(vectors_of(row[space_map.column]))[0]
+    return vector
 
 
 def _encoded_vector(collection: Collection, path: Path, space_map: SpaceMap) -> FloatArray:
@@ -175,7 +176,8 @@ def _encoded_vector(collection: Collection, path: Path, space_map: SpaceMap) -> 
     except PhotoError as error:
         raise InputError(f"{path} {error.reason}; give a photo, or text:WORDS") from error
     encoded = collection.encoder.encode_images(pixels[np.newaxis])
-    return space_map.image_vectors(encoded_column(encoded, space_map.column))[0]
+    vector: FloatArray = space_map.image_vectors(encoded_column(encoded, space_map.column))[0]
+    return vector
 
 
 def _indexed(collection: Collection, path: Path) -> tuple[int | None, bool]:

@@ -13,6 +13,7 @@ import click
 from indexer.ingest import IngestProgress
 from schemas.results import (
     CollectionReport,
+    ExportAgreement,
     Failure,
     Hit,
     IngestSummary,
@@ -143,6 +144,16 @@ def show_demo(demo: Demo) -> None:
     place = shown_path(demo.summary.collection)
     click.echo(f"\nThe collection lies in {place}. Ask it more:")
     click.echo(f'  isophote search "a castle by a lake" -c "{place}"')
+
+
+def show_agreement(agreement: ExportAgreement) -> None:
+    """Print how well an exported model agrees with its original."""
+    click.echo(
+        f"Wrote {shown_path(agreement.directory)}. Cosine similarity to the original: "
+        f"images {agreement.image_minimum:.5f} at least, {agreement.image_mean:.5f} on average "
+        f"({agreement.n_images:,} photos); texts {agreement.text_minimum:.5f} at least, "
+        f"{agreement.text_mean:.5f} on average."
+    )
 
 
 def shown_path(path: str) -> str:

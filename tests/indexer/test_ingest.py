@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +49,7 @@ class Library:
             **options,
         )
 
-    def rows(self, *columns: str) -> dict[str, tuple]:
+    def rows(self, *columns: str) -> dict[str, tuple[Any, ...]]:
         table = self.store.images(["path", *columns]).to_pylist()
         assert len({row["path"] for row in table}) == len(table)
         return {row["path"]: tuple(row[name] for name in columns) for row in table}
@@ -420,12 +421,12 @@ def test_features_that_are_no_numbers_are_a_failure_of_their_photo_alone(library
     assert set(library.rows()) == {"red.png"}
 
 
-def test_a_full_disk_keeps_what_was_committed(tmp_path):
+def test_a_full_disk_keeps_what_was_committed(tmp_path, monkeypatch):
     library = Library(tmp_path, batch_size=2, append_rows=2)
     for number in range(6):
         library.draw(f"{number}.png", side=20 + number)
     append = library.store.append_images
-    appended = []
+    appended: list[pa.Table] = []
 
     def append_until_full(rows):
         if appended:
@@ -433,11 +434,11 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path):
         appended.append(rows)
         append(rows)
 
-    library.store.append_images = append_until_full
+    monkeypatch.setattr(library.store, "append_images", append_until_full)
     with pytest.raises(StorageError, match="no space left"):
         library.run()
 
-    library.store.append_images = append
+    monkeypatch.undo()
     assert len(library.rows()) == 2
     assert library.run().n_encoded == 4
 
