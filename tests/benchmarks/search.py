@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.search --rows 100000 --dim 512 --seed 0
 
-Every method runs once per round, round after round, and the table gives medians: another
-process that slows one round slows all methods of it. Read the ratios, not the milliseconds.
+Every method runs once per round, in a new order each, and the table gives medians: another
+process slows all methods alike. Read the ratios, not the milliseconds.
 """
 
 import tempfile
@@ -67,7 +67,7 @@ def numpy_method(gallery: FloatArray) -> Method:
         chosen = gallery if rows is None else gallery[rows]
         similarities = queries @ chosen.T
         k = min(TOP_K, len(chosen))
-        columns = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
+        columns = np.argpartition(similarities, -k, axis=1)[:, -k:]
         order = np.argsort(-np.take_along_axis(similarities, columns, axis=1), axis=1)
         best = np.take_along_axis(columns, order, axis=1)
         return best if rows is None else rows[best]
@@ -126,8 +126,9 @@ def median_milliseconds(
 ) -> dict[str, float]:
     """Median time of one call of each method over rounds in which all take their turn."""
     seconds: dict[str, list[float]] = {method.name: [] for method in methods}
+    generator = np.random.default_rng(0)
     for turn in range(repeats + 1):
-        for method in methods:
+        for method in (methods[place] for place in generator.permutation(len(methods))):
             start = time.perf_counter()
             method.search(queries, rows)
             if turn > 0:  # the first round warms caches

@@ -1,5 +1,6 @@
 """One small model of every open_clip family, with random weights."""
 
+import json
 from typing import Any
 
 from indexer.encoders.openclip_weights import Weights
@@ -81,3 +82,18 @@ def small_model(family):
     stated = merge_preprocess_dict(PreprocessCfg(), {"size": model.visual.image_size})
     open_clip.model.set_model_preprocess_cfg(model, stated)
     return model
+
+
+def write_local_directory(directory, family):
+    """Write the family's model as open_clip's `local-dir:` expects it."""
+    import torch
+
+    directory.mkdir()
+    stated = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+    config = {
+        "model_cfg": {"embed_dim": 32} | CONFIGS[family],
+        "preprocess_cfg": stated | {"resize_mode": "squash"},
+    }
+    (directory / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    torch.save(small_model(family).state_dict(), directory / "open_clip_pytorch_model.bin")
+    return directory

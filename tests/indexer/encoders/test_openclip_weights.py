@@ -17,7 +17,7 @@ from indexer.encoders.openclip_weights import (
 )
 from indexer.preprocess import preprocess
 from schemas.errors import InputError, MissingExtraError, ModelError
-from tests.indexer.encoders.small_models import CONFIGS, small_model
+from tests.indexer.encoders.small_models import small_model, write_local_directory
 
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
@@ -27,13 +27,7 @@ HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 @pytest.fixture
 def local_directory(tmp_path):
-    directory = tmp_path / "tiny-clip"
-    directory.mkdir()
-    stated = HALF | {"interpolation": "bilinear", "resize_mode": "squash"}
-    config = {"model_cfg": {"embed_dim": 32} | CONFIGS["vit"], "preprocess_cfg": stated}
-    (directory / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.save(small_model("vit").state_dict(), directory / "open_clip_pytorch_model.bin")
-    return directory
+    return write_local_directory(tmp_path / "tiny-clip", "vit")
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ class TestTopK:
         np.testing.assert_array_equal(rows, [[1, 0, -1]])
         np.testing.assert_array_equal(values, [[2, 1, -np.inf]])
 
+    def test_never_returns_what_is_ruled_out_by_minus_infinity(self):
+        values, rows = top_k(np.array([[-np.inf, 2, -np.inf]], dtype=np.float32), k=2)
+        np.testing.assert_array_equal(rows, [[1, -1]])
+        np.testing.assert_array_equal(values, [[2, -np.inf]])
+
     def test_refuses_zero_hits(self):
         with pytest.raises(ValueError, match="k must be at least 1, got 0"):
             top_k(np.zeros((1, 2), np.float32), k=0)

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from indexer.arrays import FloatArray, IntArray
 from indexer.encoders.encoder import Projectors
-from indexer.scoring.similarity import normalised
 from indexer.spaces import projectors_digest, space_map
 from indexer.store import Store, create_store
 from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
@@ -28,7 +27,7 @@ def described(**changes: Any) -> ModelDescription:
 
 def random_projectors(
     *, embedding_dim: int = 8, with_biases: bool = False, seed: int = 5
-) -> Projectors:
+) -> Any:  # Projectors; a test knows which of the arrays are None
     """Projectors from the fake encoder's features to an embedding of another length."""
     generator = np.random.default_rng(seed)
     weights = generator.normal(size=(2, embedding_dim, FEATURES)).astype(np.float32)
@@ -99,9 +98,7 @@ def new_store(
 ) -> Store:
     """A collection with one row for each row of features; `changes` are those of its info."""
     projectors = projectors or FakeEncoder().projectors
-    store = create_store(
-        str(place), collection_info(model, projectors, **changes), projectors
-    )
+    store = create_store(str(place), collection_info(model, projectors, **changes), projectors)
     if features is not None:
         store.append_images(image_rows(store, features))
     return store
@@ -153,11 +150,3 @@ def _column(values: Any, field: pa.Field, n_rows: int) -> pa.Array:
     if values is None:
         values = [""] * n_rows if field.type == pa.string() else [1] * n_rows
     return pa.array(values, field.type)
-
-
-def expected_hits(
-    query: FloatArray, vectors: FloatArray, image_ids: IntArray, *, top_k: int
-) -> IntArray:
-    """Ids of the nearest vectors, best first, by a sort of all of them."""
-    similarities = normalised(vectors.astype(np.float64)) @ query.astype(np.float64)
-    return image_ids[np.argsort(-similarities, kind="stable")[:top_k]]
