@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexer.arrays import IntArray
-from indexer.encoders.encoder import Encoder
+from indexer.arrays import BoolArray, IntArray
+from indexer.encoders.encoder import EncodedImages, Encoder
 from indexer.plan import (
     KNOWN_COLUMNS,
     Key,
@@ -152,8 +152,7 @@ class Embedder:
             return None
         encoder, row_maker = self._open()
         encoded = encoder.encode_images(np.stack([photo.pixels for photo in photos]))
-        # In the precision that is stored: 70,000 is finite in float32 and not in float16.
-        finite = np.isfinite(encoded.features.astype(np.float16)).all(axis=1)
+        finite = _is_storable(encoded)
         usable, unusable = np.flatnonzero(finite), np.flatnonzero(~finite)
         good = [photos[row] for row in usable]
         table = row_maker.rows(
@@ -361,6 +360,16 @@ def prepared_photos(
             yield prepared
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_storable(encoded: EncodedImages) -> BoolArray:
+    """Return which photos have finite vectors in float16, in which they are stored."""
+    storable: BoolArray = np.ones(len(encoded.features), np.bool_)
+    with np.errstate(over="ignore"):
+        for vectors in (encoded.features, encoded.raw_embeddings):
+            if vectors is not None:
+                storable &= np.isfinite(vectors.astype(np.float16)).all(axis=1)
+    return storable
 
 
 def _scopes(folders: Sequence[Path], store: Store, known: KnownFiles) -> list[ScanScope]:

@@ -86,9 +86,9 @@ def scan_scopes(given: Iterable[Path], known_roots: Iterable[Path]) -> list[Scan
     known_roots : iterable of Path
         Roots that the collection has.
     """
-    roots = list(known_roots)
+    roots = sorted(known_roots)
     scopes: dict[tuple[Path, str], None] = {}
-    for path in sorted(set(given), key=lambda path: len(path.parts)):
+    for path in sorted(dict.fromkeys(given), key=lambda path: len(path.parts)):
         outer = max(
             (root for root in roots if path.is_relative_to(root)),
             key=lambda root: len(root.parts),
@@ -206,6 +206,9 @@ def _is_settled(found: ScannedFile | ScanFailure, known: KnownFiles) -> bool:
         return False
     if isinstance(found, ScanFailure):
         return failure["reason"] == found.reason
+    # What could not be read may be readable now, and looks the same from outside.
+    if failure["stage"] == "read":
+        return False
     return (failure["file_size"], failure["mtime_ns"]) == (found.size, found.mtime_ns)
 
 

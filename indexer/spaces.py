@@ -118,9 +118,11 @@ def resolved_band(
     Raises
     ------
     InputError
-        If the asked band leaves nothing of the spectrum.
+        If the asked band leaves nothing of the spectrum, or the model has none.
     """
     if "isoclip" not in model.spaces:
+        if asked is not None:
+            raise InputError(f"model {model.id!r} has no projector to narrow; leave out --band")
         return None, False
     rank = _rank(projectors)
     if asked is None:

@@ -4,7 +4,6 @@ Arrays, ids and Arrow tables go in and come out; never a LanceDB object.
 """
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,14 +17,12 @@ from platformdirs import user_cache_path
 from indexer.arrays import FloatArray, IntArray
 from indexer.encoders.encoder import Projectors
 from indexer.migrations import pending_migrations
+from indexer.store_errors import damaged_message, first_line, store_errors
 from schemas.collection import CollectionInfo
 from schemas.errors import (
     CollectionDamagedError,
     CollectionNotFoundError,
-    FilterError,
     InputError,
-    IsophoteError,
-    StorageError,
 )
 from schemas.tables import COLLECTION_SCHEMA, FAILURES_SCHEMA, ROOTS_SCHEMA, images_schema
 
@@ -77,9 +74,13 @@ class Store:
             name: connection.open_table(name)
             for name in ("collection", "images", "failures", "roots")
         }
+        for name, table in self._tables.items():
+            # What LanceDB makes of a manifest of zeros, as a power cut leaves it.
+            if not table.schema.names:
+                raise CollectionDamagedError(damaged_message(uri, f"{name} has no columns"))
         stored = self._read("collection").to_pylist()
         if not stored:
-            raise CollectionDamagedError(_damaged(uri, "its description is empty"))
+            raise CollectionDamagedError(damaged_message(uri, "its description is empty"))
         for migrate in pending_migrations(stored[0]["schema_version"], where=uri):
             migrate(self)
         self.info = CollectionInfo.model_validate_json(stored[0]["info"])
@@ -259,7 +260,7 @@ class Store:
 
     @contextmanager
     def _errors(self, where: str | None = None) -> Iterator[None]:
-        with _store_errors(self.uri, where):
+        with store_errors(self.uri, where):
             yield
 
 
@@ -288,7 +289,7 @@ def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Stor
     )
     if store_exists(uri):
         raise ValueError(f"there is a collection at {uri!r} already")
-    with _store_errors(uri):
+    with store_errors(uri):
         connection = _connect(uri)
         _drop_remains(connection, uri)
         connection.create_table("images", schema=images_schema(info.model))
@@ -307,7 +308,7 @@ def _drop_remains(connection: Any, uri: str) -> None:
         except ValueError:  # not even its first version was written
             n_rows = 0
         if n_rows:
-            raise CollectionDamagedError(_damaged(uri, f"it has {name} but no description"))
+            raise CollectionDamagedError(damaged_message(uri, f"it has {name} but no description"))
         connection.drop_table(name)
 
 
@@ -324,11 +325,11 @@ def open_store(uri: str) -> Store:
             f"no collection at {uri!r}; make one with `isophote index FOLDER`, "
             "or name another with --collection"
         )
-    with _store_errors(uri):
+    with store_errors(uri):
         try:
             return Store(uri, _connect(uri))
         except ValueError as error:
-            raise CollectionDamagedError(_damaged(uri, _first_line(error))) from error
+            raise CollectionDamagedError(damaged_message(uri, first_line(error))) from error
 
 
 def store_exists(uri: str) -> bool:
@@ -341,7 +342,7 @@ def store_exists(uri: str) -> bool:
     StorageError, CollectionDamagedError
         If it cannot be reached.
     """
-    with _store_errors(uri):
+    with store_errors(uri):
         if is_remote(uri):
             return "collection" in _connect(uri).list_tables().tables
         place = Path(uri)
@@ -399,65 +400,3 @@ def _column(table: pa.Table | pa.RecordBatch) -> IntArray:
 def _ids_condition(image_ids: IntArray) -> str:
     # An empty IN () is no SQL.
     return f"image_id IN ({', '.join(map(str, image_ids.tolist())) or 'NULL'})"
-
-
-@contextmanager
-def _store_errors(uri: str, where: str | None = None) -> Iterator[None]:
-    """Turn what LanceDB raises into errors that name the collection and the way out."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        translated = _translated(error, uri, where)
-        if translated is None:
-            raise
-        raise translated from error
-
-
-def _translated(error: Exception, uri: str, where: str | None) -> IsophoteError | None:
-    """Return what to tell the user of an error, None if it is a caller's bug."""
-    message = _first_line(error)
-    lowered = message.lower()
-    # LanceDB raises ValueError for a condition it cannot parse or type, for a caller's bug (a
-    # wrong table shape), and for a data file whose end was lost.
-    is_refusal = isinstance(error, ValueError) and _LOST_END not in lowered
-    fails_on_rows = any(sign in lowered for sign in _FILTER_SIGNS)
-    if where is not None and (is_refusal or fails_on_rows):
-        return FilterError(f"the filter {where!r} is not valid: {message}")
-    if is_refusal:
-        return None
-    is_from_system = isinstance(error, OSError) and error.errno is not None
-    if is_from_system or any(sign in lowered for sign in _STORAGE_SIGNS):
-        return StorageError(
-            f"cannot use the collection {uri!r}: {message}; nothing that was committed "
-            "is lost; free the place or fix its permissions and run again"
-        )
-    return CollectionDamagedError(_damaged(uri, message))
-
-
-_LOST_END = "does not appear to be a lance file"
-
-# Conditions that are well formed and fail on the rows ("width / 0 = 1") or cannot be run at all
-# ("count(*) > 1") come as RuntimeError, as damage does.
-_FILTER_SIGNS = ("applying filter expression", "not supported", "not implemented")
-
-_STORAGE_SIGNS = (
-    "no space left",
-    "permission denied",
-    "read-only file system",
-    "quota exceeded",
-    "access denied",
-    "file too large",
-)
-
-
-def _first_line(error: Exception) -> str:
-    # Lance appends the place in its Rust sources, which helps nobody here.
-    line = str(error).strip().split("\n")[0]
-    return re.split(r", (?:/root/\.cargo|/rustc|rust)/", line)[0][:300]
-
-
-def _damaged(uri: str, reason: str) -> str:
-    return (
-        f"the collection {uri!r} cannot be read ({reason}); restore it from a backup, or index "
-        "into another place with --collection"
-    )

@@ -42,7 +42,7 @@ def indexed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def collection(indexed) -> Collection:
+def collection(indexed):
     return indexed[1]
 
 

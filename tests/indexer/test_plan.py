@@ -42,7 +42,7 @@ def known_images(root):
 
 
 def known_failure(file, *, reason="is cut short"):
-    return {"file_size": file.size, "mtime_ns": file.mtime_ns, "reason": reason}
+    return {"file_size": file.size, "mtime_ns": file.mtime_ns, "stage": "decode", "reason": reason}
 
 
 # What the collection knows
@@ -286,3 +286,11 @@ def test_deletions_are_held_above_one_half(n_known, n_missing, is_held):
     assert (held is not None) is is_held
     if held is not None:
         assert (held.root, held.n_known, held.n_missing) == ("/r/a/b", n_known, n_missing)
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (file,) = plan_scope(whole(tmp_path), KnownFiles()).todo
+    unreadable = known_failure(file) | {"stage": "read"}
+    plan = plan_scope(whole(tmp_path), KnownFiles(failures={(file.root, file.path): unreadable}))
+    assert plan.todo == [file]

@@ -252,3 +252,10 @@ def test_normalised_vectors_have_unit_length():
     for space in ("clip", "trunk"):
         vectors = made(space, random_projectors()).image_vectors(random_features(5))
         np.testing.assert_allclose(vectors, normalised(vectors), atol=1e-6)
+
+
+def test_a_band_for_a_model_without_projector_is_refused():
+    only_clip = MODEL.model_copy(update={"spaces": ("clip",)})
+    band = Band(k_top=1, k_bottom=1)
+    with pytest.raises(InputError, match="has no projector to narrow; leave out --band"):
+        resolved_band(only_clip, random_projectors(), asked=band)

@@ -77,7 +77,7 @@ def test_every_command_has_help_that_starts_with_a_verb_and_shows_an_example():
     for name, command in commands.items():
         result = CliRunner().invoke(command, ["--help"])
         assert result.exit_code == 0
-        assert command.help[0].isupper()
+        assert (command.help or "")[:1].isupper()
         if name != "model":
             assert "\n  isophote" in result.output, name
 

@@ -1,7 +1,6 @@
 """The whole way with open_clip models: small ones of each kind, with random weights."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ def ran(*arguments: object):
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
+def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(N_PHOTOS):
         (folder / f"{seed:02}.jpg").write_bytes(image_file(drawn_photo(seed), "JPEG"))
@@ -38,17 +37,17 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["vit", "siglip"])
-def family(request) -> str:
+def family(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def model_directory(family, tmp_path_factory) -> Path:
+def model_directory(family, tmp_path_factory):
     return write_local_directory(tmp_path_factory.mktemp("models") / family, family)
 
 
 @pytest.fixture(scope="module")
-def place(photos, model_directory, tmp_path_factory) -> Path:
+def place(photos, model_directory, tmp_path_factory):
     place = tmp_path_factory.mktemp("place") / "collection"
     ran("index", photos, "-c", place, "--model", f"local-dir:{model_directory}")
     return place

@@ -160,7 +160,10 @@ def test_a_filter_leaves_k_hits_beside_the_query_photo(collection, folder):
     assert names(found) == ["black"]
 
 
-@pytest.mark.parametrize("where", ["nonsense >", "nope = 1", "width like 3", "'", "; drop table x"])
+@pytest.mark.parametrize(
+    "where",
+    ["nonsense >", "nope = 1", "width like 3", "'", "; drop table x", "width = $1", "width = ?"],
+)
 def test_a_filter_that_is_none_is_named(collection, where):
     with pytest.raises(FilterError) as caught:
         find(collection, "red", where=where)
