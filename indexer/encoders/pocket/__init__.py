@@ -1,0 +1,1 @@
+"""The built-in model: its files, its card and the programs that make it."""
