@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     batch_size : int
         Photos per forward pass on a CPU; a GPU takes `gpu_batch_size`.
     queue_photos : int
-        Photos in work at a time; each holds its file and its pixels in memory.
+        Photos read in advance, to bridge one slow file and one forward pass; each holds the
+        input of the image tower in memory (150 KB).
     append_rows, append_seconds : int, float
         A commit is made when so many rows wait, or so many seconds have passed since the last.
     max_pixels : int
@@ -48,9 +49,9 @@ class Settings(BaseSettings):
     collection: str = Field(default_factory=default_collection, min_length=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default_factory=available_cores, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     gpu_batch_size: int = Field(default=256, ge=1)
-    queue_photos: int = Field(default=64, ge=1)
+    queue_photos: int = Field(default=128, ge=1)
     append_rows: int = Field(default=4096, ge=1)
     append_seconds: float = Field(default=60.0, gt=0)
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)

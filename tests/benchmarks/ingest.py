@@ -135,7 +135,9 @@ def main(small: int, large: int, repeats: int, photos: Path) -> None:
     """Measure the ingest of small and large photos."""
     cores = available_cores()
     click.echo(describe_machine())
-    click.echo(f"seed: the number of photos; pocket model; {cores} threads; batch 16")
+    click.echo(
+        f"seed: the number of photos; pocket model; {cores} threads; batch {Settings().batch_size}"
+    )
     sources = sorted(path for path in photos.rglob("*.jpg") if "planted" not in path.parts)
     click.echo("photos/s:    MP photos      prepare       encode   end to end   of bound  >= 85 %")
     with tempfile.TemporaryDirectory() as place:
