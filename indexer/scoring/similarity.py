@@ -18,6 +18,9 @@ MIN_NORM = 1e-8
 # quarter of that is a third slower on a busy machine, four times as much no faster.
 BLOCK_ROWS = 32_768
 
+# Values per group whose maximum stands for it in a search for the highest.
+GROUP_SIZE = 64
+
 
 def normalised(vectors: npt.NDArray[Real]) -> npt.NDArray[Real]:
     """Return the vectors scaled to unit length.
@@ -181,13 +184,26 @@ def composed_query(vectors: FloatArray, weights: FloatArray) -> FloatArray:
 
 def _best_columns(values: FloatArray, k: int, *, above: float = -np.inf) -> IntArray:
     """Columns of the k highest values, descending, the lowest column first among equals."""
-    columns = np.flatnonzero(values > above)
+    floor = _floor_of_best(values, k)
+    columns = np.flatnonzero(values >= floor if floor > above else values > above)
     if len(columns) > k:
+        candidates = values[columns]
         # Every column that ties with the k-th value stays: a partition alone would pick among
         # them by chance.
-        candidates = values if len(columns) == len(values) else values[columns]
-        columns = np.flatnonzero(values >= np.partition(candidates, -k)[-k])
+        columns = columns[candidates >= np.partition(candidates, -k)[-k]]
     return columns[np.argsort(-values[columns], kind="stable")[:k]]
+
+
+def _floor_of_best(values: FloatArray, k: int) -> float:
+    """Return a value that the k highest reach: the k-th highest of the maxima of groups.
+
+    A partition of all values would cost a tenth of a query's product with 100,000 x 512.
+    """
+    n_groups = len(values) // GROUP_SIZE
+    if n_groups < k:
+        return -np.inf
+    maxima = values[: n_groups * GROUP_SIZE].reshape(GROUP_SIZE, n_groups).max(axis=0)
+    return float(np.partition(maxima, -k)[-k])
 
 
 def _merge(best: FloatArray, best_rows: IntArray, values: FloatArray, block_rows: IntArray) -> None:
