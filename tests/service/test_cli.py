@@ -369,3 +369,52 @@ STORED_AS = {
     8: Image.Transpose.ROTATE_270,
 }
 """How the pixels of an upright photo are stored under each EXIF orientation."""
+
+
+def test_a_collection_of_a_newer_release(place, tmp_path):
+    newer = tmp_path / "newer"
+    shutil.copytree(place, newer)
+    import lancedb
+
+    table = lancedb.connect(str(newer)).open_table("collection")
+    table.update(values={"schema_version": 99})
+    for command in (["search", "a dog"], ["info"], ["index"]):
+        assert_refused(run(*command, "-c", newer), str(newer), "schema version 99", "upgrade")
+
+
+def test_missing_weights_and_no_network(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = ("--model", "ViT-B-32", "--pretrained", "openai")
+    result = run("index", photos, "-c", tmp_path / "collection", *model)
+    assert_refused(result, "ViT-B-32", "openai", "local-dir:")
+    assert not (tmp_path / "collection").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        pytest.param("onnxruntime", [], "cpu", id="onnxruntime"),
+        pytest.param("open_clip", ["--model", "ViT-B-32"], "clip", id="open_clip"),
+    ],
+)
+def test_a_missing_extra_is_named(photos, tmp_path, monkeypatch, package, arguments, extra):
+    monkeypatch.setitem(sys.modules, package, None)  # the import fails as if it were not there
+    result = run("index", photos, "-c", tmp_path / "collection", *arguments)
+    assert_refused(result, package, f'pip install "isophote[{extra}]"')
+    assert not (tmp_path / "collection").exists()
+
+
+def test_an_unreadable_folder(tmp_path, monkeypatch):
+    (tmp_path / "private").mkdir()
+    scandir = os.scandir
+
+    def guarded(path):  # permission bits do not stop root, as which these tests may run
+        if Path(path).name == "private":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    result = run("index", tmp_path / "private", "-c", tmp_path / "collection")
+    assert_refused(result, str(tmp_path / "private"), "cannot be read")
+    assert not (tmp_path / "collection").exists()
