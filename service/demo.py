@@ -16,7 +16,7 @@ from service.quality import lowest_quality
 from service.search import PhotoFile, Query, Words, search
 
 QUERY_PHOTO = Path("castle", "neuschwanstein.jpg")
-QUERY_WORDS = "a penguin standing on the ice"
+QUERY_WORDS = "a castle by a lake"
 SHOWN_HITS = 5
 
 

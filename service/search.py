@@ -49,6 +49,12 @@ class Query:
     weight: float = 1.0
 
 
+MAX_WEIGHT = 1e6
+"""Beside more, the other queries would vanish in the rounding of float32."""
+
+# Image ids are 64-bit; more digits than these name no photo.
+MAX_ID_DIGITS = 18
+
 _WEIGHTED = re.compile(r"(?P<content>.+)\^(?P<weight>\d+(\.\d*)?|\.\d+)", re.DOTALL)
 _STORED = re.compile(r"id:(?P<image_id>\d+)")
 _WORDS_PREFIX = "text:"
@@ -74,10 +80,10 @@ def parse_query(text: str, *, sign: int = 1) -> Query:
     matched = _WEIGHTED.fullmatch(text)
     if matched and not _is_file(text):
         text, weight = matched["content"], float(matched["weight"])
-    if not text.strip():
+    if not text.removeprefix(_WORDS_PREFIX).strip():
         raise InputError("a query is empty; give words, a photo, or id:N")
-    if weight == 0:
-        raise InputError(f"the query {text!r} has weight 0; give a weight above 0")
+    if not 0 < weight <= MAX_WEIGHT:
+        raise InputError(f"the query {text!r} has weight {weight:g}; give one up to {MAX_WEIGHT:g}")
     return Query(_content(text), sign * weight)
 
 
@@ -119,16 +125,21 @@ def search(
     if not any(query.weight > 0 for query in queries):
         raise InputError("nothing to search for; give words, a photo, or id:N")
     chosen = _chosen_space(collection, queries, space)
+    n_searched = collection.store.count_images(where)
     gallery = collection.gallery(chosen)
     located = [_located(collection, query.content, gallery.space_map) for query in queries]
     query_vector = _composed([part.vector for part in located], queries)
     own_ids = [part.image_id for part in located if part.image_id is not None]
     excluded = [] if include_self else own_ids
-    similarities, image_ids = gallery.search(query_vector, top_k=top_k + len(excluded), where=where)
+    if not n_searched:
+        return SearchResult(space=chosen, n_searched=0, hits=[])
+    # Room for a billion hits would be allocated if a billion were asked for.
+    n_wanted = min(top_k + len(excluded), n_searched)
+    similarities, image_ids = gallery.search(query_vector, top_k=n_wanted, where=where)
     kept = np.flatnonzero(~np.isin(image_ids, excluded))[:top_k]
     return SearchResult(
         space=chosen,
-        n_searched=collection.store.count_images(where),
+        n_searched=n_searched,
         hits=_hits(collection, similarities[kept], image_ids[kept]),
     )
 
@@ -161,7 +172,7 @@ def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -
     ids = np.array([image_id], dtype=np.int64)
     row = collection.store.images_by_id(ids, [space_map.column])
     if not row.num_rows:
-        raise InputError(f"no photo has the id {image_id}; ids stand beside the hits of a search")
+        raise InputError(_no_such_id(image_id))
     vector: FloatArray = space_map.image_vectors(vectors_of(row[space_map.column]))[0]
     return vector
 
@@ -250,8 +261,10 @@ _SHOWN = ("quality", "width", "height", "format", "taken_at")
 
 def _content(text: str) -> Words | PhotoFile | StoredPhoto:
     if text.startswith(_WORDS_PREFIX):
-        return Words(text.removeprefix(_WORDS_PREFIX).strip())
+        return _words(text.removeprefix(_WORDS_PREFIX).strip())
     stored = _STORED.fullmatch(text)
+    if stored and len(stored["image_id"]) > MAX_ID_DIGITS:
+        raise InputError(_no_such_id(stored["image_id"]))
     if stored:
         return StoredPhoto(int(stored["image_id"]))
     if _is_file(text):
@@ -261,13 +274,24 @@ def _content(text: str) -> Words | PhotoFile | StoredPhoto:
         dot and extension.lower() in PHOTO_EXTENSIONS
     )
     if is_pathlike:
-        kind = "is a folder" if Path(text).expanduser().is_dir() else "does not exist"
+        kind = "is a folder" if _is_folder(text) else "does not exist"
         raise InputError(f"{text} {kind}; give the path of a photo, or text:WORDS for words")
-    return Words(text)
+    return _words(text)
 
 
+def _words(text: str) -> Words:
+    # Bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
+    return Words(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def _no_such_id(image_id: int | str) -> str:
+    return f"no photo has the id {image_id}; ids stand beside the hits of a search"
+
+
+# os.path answers False where pathlib raises: longer than any path, a zero byte, ~nobody.
 def _is_file(text: str) -> bool:
-    try:
-        return Path(text).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):
-        return False  # longer than any path, or with a zero byte: a description
+    return os.path.isfile(os.path.expanduser(text))  # noqa: PTH111, PTH113
+
+
+def _is_folder(text: str) -> bool:
+    return os.path.isdir(os.path.expanduser(text))  # noqa: PTH111, PTH112

@@ -143,7 +143,7 @@ def show_demo(demo: Demo) -> None:
         click.echo(_rated_line(photo))
     place = shown_path(demo.summary.collection)
     click.echo(f"\nThe collection lies in {place}. Ask it more:")
-    click.echo(f'  isophote search "a castle by a lake" -c "{place}"')
+    click.echo(f'  isophote search "a dog" -c "{place}"')
 
 
 def show_agreement(agreement: ExportAgreement) -> None:
