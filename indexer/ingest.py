@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from indexer.arrays import BoolArray, IntArray
 from indexer.encoders.encoder import EncodedImages, Encoder
+from indexer.interrupt import deferred_interrupt
 from indexer.plan import (
     KNOWN_COLUMNS,
     Key,
@@ -98,10 +99,11 @@ def ingest(
     plans = [plan_scope(scope, known) for scope in _scopes(folders, store, known)]
     run = _Run(store, known, plans, settings, open_encoder)
     interrupted = run.work_through(report)
-    held = [] if interrupted else run.settle_missing(confirm_deletions=confirm_deletions)
-    run.writer.finish()
-    if not interrupted:
-        store.record_roots(_root_rows(plans, held))
+    with deferred_interrupt():
+        held = [] if interrupted else run.settle_missing(confirm_deletions=confirm_deletions)
+        run.writer.finish()
+        if not interrupted:
+            store.record_roots(_root_rows(plans, held))
     return run.summary(
         held=held,
         interrupted=interrupted,
@@ -221,9 +223,11 @@ class _Run:
             # cores that decode (1,000 photos of 1 MP on two cores: 46 s of CPU instead of 40).
             with closing(photos), threadpool_limits(limits=1, user_api="blas"):
                 for prepared in photos:
-                    self._take(prepared)
+                    with deferred_interrupt():
+                        self._take(prepared)
                     report(self._progress(len(todo)))
-                self._encode()
+                with deferred_interrupt():
+                    self._encode()
                 report(self._progress(len(todo)))
         except KeyboardInterrupt:
             return True

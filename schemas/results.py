@@ -8,10 +8,14 @@ from schemas.collection import CollectionInfo
 from schemas.model import Space
 
 
-class Hit(BaseModel):
-    """One photo found. `similarity` is a cosine in [-1, 1]; `path` is the full path as stored."""
+class Record(BaseModel):
+    """What all answers share: they are made once and not changed."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Hit(Record):
+    """One photo found. `similarity` is a cosine in [-1, 1]; `path` is the full path as stored."""
 
     image_id: int
     path: str
@@ -23,55 +27,45 @@ class Hit(BaseModel):
     taken_at: datetime | None
 
 
-class SearchResult(BaseModel):
+class SearchResult(Record):
     """Hits of one search, best first, with the space they were compared in."""
-
-    model_config = ConfigDict(frozen=True)
 
     space: Space
     n_searched: int
     hits: list[Hit]
 
 
-class Failure(BaseModel):
+class Failure(Record):
     """A file that is not in the index, and why."""
-
-    model_config = ConfigDict(frozen=True)
 
     path: str
     stage: str
     reason: str
 
 
-class FailureList(BaseModel):
+class FailureList(Record):
     """What `isophote failures` prints."""
-
-    model_config = ConfigDict(frozen=True)
 
     failures: list[Failure]
 
 
-class RatedPhoto(BaseModel):
+class RatedPhoto(Record):
     """A photo in a list ranked by quality."""
-
-    model_config = ConfigDict(frozen=True)
 
     image_id: int
     path: str
     quality: float
 
 
-class HeldDeletion(BaseModel):
+class HeldDeletion(Record):
     """A folder that lost so many files that nothing was removed without being asked."""
-
-    model_config = ConfigDict(frozen=True)
 
     root: str
     n_known: int
     n_missing: int
 
 
-class IngestSummary(BaseModel):
+class IngestSummary(Record):
     """What one run of `isophote index` did.
 
     Every candidate file is counted once: n_files = n_unchanged + n_reused + n_encoded +
@@ -79,8 +73,6 @@ class IngestSummary(BaseModel):
     `n_failed_before` failed in an earlier run and have not changed, `n_pending` were not
     reached because the run was interrupted.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     collection: str
     n_files: int
@@ -98,20 +90,16 @@ class IngestSummary(BaseModel):
     held_deletions: list[HeldDeletion]
 
 
-class RootReport(BaseModel):
+class RootReport(Record):
     """One indexed folder."""
-
-    model_config = ConfigDict(frozen=True)
 
     root: str
     n_files: int
     scanned_at: datetime
 
 
-class AnnReport(BaseModel):
+class AnnReport(Record):
     """State of the cached search index of one space."""
-
-    model_config = ConfigDict(frozen=True)
 
     space: Space
     kind: str
@@ -120,10 +108,8 @@ class AnnReport(BaseModel):
     n_bytes: int
 
 
-class CollectionReport(BaseModel):
+class CollectionReport(Record):
     """What `isophote info` prints."""
-
-    model_config = ConfigDict(frozen=True)
 
     collection: str
     info: CollectionInfo
@@ -134,10 +120,8 @@ class CollectionReport(BaseModel):
     n_bytes: int
 
 
-class ExportAgreement(BaseModel):
+class ExportAgreement(Record):
     """What `isophote model export` wrote, and its cosine similarity to the original model."""
-
-    model_config = ConfigDict(frozen=True)
 
     directory: str
     n_images: int

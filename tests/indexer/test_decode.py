@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from indexer.decode import decode_photo
 from schemas.errors import PhotoError
 from tests.makers.photos import (
+    STORED_AS,
     black_only_cmyk_profile,
     drawn_photo,
     exif_block,
@@ -26,16 +27,6 @@ FAITHFUL: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 100, "subsampling": "4:4:4"},
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "GIF", "BMP", "JPEG2000")
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 ORIENTATION = 0x0112
 
 
@@ -47,7 +38,7 @@ def _heif_writer():
 
 
 def as_stored(upright, orientation):
-    turn = STORED[orientation]
+    turn = STORED_AS[orientation]
     return upright if turn is None else upright.transpose(turn)
 
 
@@ -69,7 +60,7 @@ def test_every_format_gives_the_drawn_pixels(format_name):
     assert mean_difference(photo.pixels, drawn) < 8
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", STORED_AS)
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_orientation_is_applied_exactly_once(format_name, orientation):
     upright = Image.fromarray(drawn_photo(2))
@@ -80,7 +71,7 @@ def test_orientation_is_applied_exactly_once(format_name, orientation):
     assert mean_difference(photo.pixels, np.asarray(upright)) < 5
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", STORED_AS)
 def test_heif_is_not_turned_twice(orientation):
     upright = Image.fromarray(drawn_photo(2))
     stored = as_stored(upright, orientation)

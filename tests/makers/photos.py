@@ -16,6 +16,19 @@ DOWNSCALE_FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 EXPOSURE_STOPS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 
 
+STORED_AS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How the pixels of an upright photo are stored under each EXIF orientation."""
+
+
 def drawn_photo(seed: int, *, width: int = 96, height: int = 64) -> ByteArray:
     """Draw a colourful scene: a gradient, soft discs with hard edges, and fine texture."""
     generator = np.random.default_rng(seed)

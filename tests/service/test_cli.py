@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from service.cli import cli, model
-from tests.makers.photos import drawn_photo, image_file
+from tests.makers.photos import STORED_AS, drawn_photo, image_file
 
 HEAVY_MODULES = ("torch", "open_clip", "lancedb", "faiss", "onnxruntime", "pyarrow", "numpy", "PIL")
 
@@ -356,19 +356,6 @@ def test_a_photo_library_with_every_orientation_is_upright(tmp_path):
     hits = json.loads(run("search", folder / "1.png", "-c", place, "--json").stdout)["hits"]
     assert [hit["similarity"] > 0.999 for hit in hits] == [True] * 7 + [False]
     assert {(hit["width"], hit["height"]) for hit in hits} == {(320, 240)}
-
-
-STORED_AS = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""How the pixels of an upright photo are stored under each EXIF orientation."""
 
 
 def test_a_collection_of_a_newer_release(place, tmp_path):

@@ -130,10 +130,6 @@ def test_a_band_that_leaves_nothing_is_refused():
         describe_collection(FakeEncoder(), source=SOURCE, band=Band(k_top=6, k_bottom=6))
 
 
-def test_the_encoder_that_made_it_is_accepted():
-    refuse_mismatch(info_of(FakeEncoder()), FakeEncoder(), where="/c")
-
-
 def other_weights():
     return FakeEncoder(digest="e" * 64)
 
@@ -164,12 +160,6 @@ def other_projectors():
 def test_an_encoder_whose_vectors_would_not_fit_is_refused(make_encoder, what):
     with pytest.raises(MismatchError, match=f"'/c' was made with {what}.*into another"):
         refuse_mismatch(info_of(FakeEncoder()), make_encoder(), where="/c")
-
-
-def test_the_choices_that_were_made_are_accepted():
-    info = collection_info(source=SOURCE)
-    refuse_other_choice(info, source=None, band=None, where="/c")
-    refuse_other_choice(info, source=SOURCE, band=BAND, where="/c")
 
 
 @pytest.mark.parametrize(
