@@ -405,3 +405,17 @@ def test_an_unreadable_folder(tmp_path, monkeypatch):
     result = run("index", tmp_path / "private", "-c", tmp_path / "collection")
     assert_refused(result, str(tmp_path / "private"), "cannot be read")
     assert not (tmp_path / "collection").exists()
+
+
+def test_the_demo_shows_an_answer_of_each_kind(tmp_path):
+    data = Path(__file__).parent.parent.parent / "data"
+    result = run("demo", data, "-c", tmp_path / "collection")
+    assert result.exit_code == 0
+    for part in ("143 photos in", "Similar to", "Photos of", "Lowest quality:"):
+        assert part in result.stdout
+    assert f'isophote search "a dog" -c "{tmp_path / "collection"}"' in result.stdout
+    assert "broken on purpose" in result.stderr
+
+
+def test_the_demo_elsewhere_says_where_to_run_it(tmp_path):
+    assert_refused(run("demo", tmp_path), str(tmp_path), "checkout")
