@@ -2,6 +2,7 @@
 
 import io
 import sys
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,8 @@ class Terminal(io.StringIO):
 
 def summary(**changes) -> IngestSummary:
     counts = {name: 0 for name in IngestSummary.model_fields if name.startswith("n_")}
-    rest = {"collection": "/c", "seconds": 1.25, "interrupted": False}
-    lists = {"failures": [], "held_deletions": []}
-    return IngestSummary.model_validate(counts | rest | lists | changes)
+    rest: dict[str, Any] = {"collection": "/c", "seconds": 1.25, "interrupted": False}
+    return IngestSummary(**{"failures": [], "held_deletions": [], **counts, **rest, **changes})
 
 
 def failure(name: str) -> Failure:
@@ -99,7 +99,7 @@ def test_an_agreement_is_one_line(capsys):
 
 def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
     clock = iter([100.0, 101.0, 106.0, 106.0, 107.0, 112.0, 112.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     with show_progress() as report:
         report(IngestProgress(n_done=10, n_total=7300, n_failed=0))
         report(IngestProgress(n_done=60, n_total=7300, n_failed=1))
