@@ -97,6 +97,12 @@ def ingest(
     started = time.monotonic()
     known = KnownFiles.read(store.images(KNOWN_COLUMNS), store.failures())
     plans = [plan_scope(scope, known) for scope in _scopes(folders, store, known)]
+    # New folders are known from now on, so that a run that is cut short can be resumed by name
+    # or without.
+    recorded = set(store.roots()["root"].to_pylist())
+    store.record_roots(
+        _root_rows([plan for plan in plans if plan.scope.stored_root not in recorded], [])
+    )
     run = _Run(store, known, plans, settings, open_encoder)
     interrupted = run.work_through(report)
     with deferred_interrupt():

@@ -220,6 +220,8 @@ class Store:
 
     def record_roots(self, rows: pa.Table) -> None:
         """Add or update indexed folders (ROOTS_SCHEMA), keyed by `root`."""
+        if not rows.num_rows:
+            return  # even an empty merge is a commit
         with self._errors():
             self._tables["roots"].merge_insert(
                 "root"
