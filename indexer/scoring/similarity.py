@@ -140,16 +140,17 @@ def exact_search(
         raise ValueError(f"top_k and block must be at least 1, got {top_k} and {block}")
     allowed = None if rows is None else _sorted_rows(rows, n_rows=len(gallery))
     n_allowed = len(gallery) if allowed is None else len(allowed)
-    best, best_rows = _no_hits(len(queries), top_k)
+    best, positions = _no_hits(len(queries), top_k)
     for start in range(0, n_allowed, block):
-        stop = min(start + block, n_allowed)
+        span = slice(start, min(start + block, n_allowed))
         # Without a filter a slice is a view; fancy indexing would copy the whole gallery.
-        block_rows = np.arange(start, stop) if allowed is None else allowed[start:stop]
-        vectors = gallery[start:stop] if allowed is None else gallery[block_rows]
+        vectors = gallery[span if allowed is None else allowed[span]]
         similarities = queries @ vectors.astype(np.float32, copy=False).T
         for query, values in enumerate(similarities):
-            _merge(best[query], best_rows[query], values, block_rows)
-    return best, best_rows
+            _merge(best[query], positions[query], values, start=start)
+    if allowed is not None and len(allowed):
+        positions = np.where(positions < 0, -1, allowed[positions])
+    return best, positions
 
 
 def composed_query(vectors: FloatArray, weights: FloatArray) -> FloatArray:
@@ -206,17 +207,17 @@ def _floor_of_best(values: FloatArray, k: int) -> float:
     return float(np.partition(maxima, -k)[-k])
 
 
-def _merge(best: FloatArray, best_rows: IntArray, values: FloatArray, block_rows: IntArray) -> None:
-    """Put the hits of a block, whose rows are all higher, among a query's best so far."""
+def _merge(best: FloatArray, positions: IntArray, values: FloatArray, *, start: int) -> None:
+    """Put the hits of a block that begins at `start` among a query's best so far."""
     k = len(best)
-    # A value equal to the worst kept one loses to its lower row. After the first blocks few
+    # A value equal to the worst kept one loses to its lower position. After the first blocks few
     # pass, and this comparison costs a thirtieth of a partition.
     columns = _best_columns(values, k, above=best[-1])
     if len(columns):
         candidates = np.concatenate([best, values[columns]])
-        rows = np.concatenate([best_rows, block_rows[columns]])
+        candidate_positions = np.concatenate([positions, columns + start])
         order = np.argsort(-candidates, kind="stable")[:k]
-        best[:], best_rows[:] = candidates[order], rows[order]
+        best[:], positions[:] = candidates[order], candidate_positions[order]
 
 
 def _no_hits(n_queries: int, k: int) -> tuple[FloatArray, IntArray]:
