@@ -226,7 +226,7 @@ class _Run:
         try:
             # Closed at once when interrupted: otherwise the workers would go on reading. BLAS
             # gets one thread: its own pool spins between the small products of a batch, on the
-            # cores that decode (1,000 photos of 1 MP on two cores, one run each: 46 s of CPU, then 40).
+            # cores that decode (1,000 photos of 1 MP, one run each: 46 s of CPU, 40 without).
             with closing(photos), threadpool_limits(limits=1, user_api="blas"):
                 for prepared in photos:
                     with deferred_interrupt():
