@@ -198,7 +198,7 @@ def _best_columns(values: FloatArray, k: int, *, above: float = -np.inf) -> IntA
 def _floor_of_best(values: FloatArray, k: int) -> float:
     """Return a value that the k highest reach: the k-th highest of the maxima of groups.
 
-    A partition of all values would cost a tenth of a query's product with 100,000 x 512.
+    Most values are then ruled out by one comparison, and only a few need sorting.
     """
     n_groups = len(values) // GROUP_SIZE
     if n_groups < k:

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.settings import Settings
-from schemas.collection import ModelSource
 from schemas.errors import FilterError, InputError, UnsupportedSpaceError
 from service.collection import Collection
 from service.search import PhotoFile, Query, StoredPhoto, Words, parse_query, search
@@ -300,8 +298,3 @@ def test_taken_at_can_be_filtered(tmp_path):
     collection = indexed_colours(photos, tmp_path / "collection")
     found = find(collection, "red", where="taken_at > timestamp '2023-01-01'")
     assert [str(hit.taken_at) for hit in found.hits] == ["2023-05-06 07:08:09"]
-
-
-def test_settings_of_the_collection_are_used(collection):
-    assert isinstance(collection.settings, Settings)
-    assert collection.store.info.source == ModelSource(model="fake")
