@@ -1,19 +1,17 @@
 """The way of a photo: scan, read, decode, encode, score, append.
 
-Worker threads read, hash, decode and measure; the codecs release the interpreter lock. The
-calling thread takes prepared photos in the order of the scan, encodes full batches, and appends
-large blocks of rows. At most `queue_photos` photos are in memory, whatever the collection's size.
+Worker processes read, hash, decode and measure. The calling thread takes prepared photos in the
+order of the scan, encodes full batches, and appends large blocks of rows. At most `queue_photos`
+photos are in memory, whatever the collection's size.
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Container, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from indexer.plan import (
 from indexer.prepare import (
     KnownContent,
     PhotoFailure,
+    Prepared,
     PreparedPhoto,
     prepare_photo,
 )
@@ -43,12 +42,11 @@ from indexer.rows import RowMaker
 from indexer.scan import ScannedFile, filesystem_path, joined_path
 from indexer.settings import Settings
 from indexer.store import Store
+from indexer.workers import prepared_photos
 from indexer.writer import Writer
 from schemas.collection import CollectionInfo
 from schemas.results import Failure, HeldDeletion, IngestSummary
 from schemas.tables import ROOTS_SCHEMA
-
-Prepared = PreparedPhoto | KnownContent | PhotoFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +217,15 @@ class _Run:
         todo = [file for plan in self._plans for file in plan.todo]
         photos = prepared_photos(
             todo,
-            info=self._store.info,
-            settings=self._settings,
+            prepare=partial(
+                prepare_photo,
+                preprocessing=self._store.info.model.preprocessing,
+                max_pixels=self._settings.max_pixels,
+            ),
             known_hashes=self._image_of_hash.keys(),
+            n_workers=self._settings.threads,
+            n_ahead=self._settings.queue_photos,
+            file_seconds=self._settings.file_seconds,
         )
         try:
             # Closed at once when interrupted: otherwise the workers would go on reading. BLAS
@@ -345,34 +349,6 @@ class _Run:
         old = self._known.images.pop((file.root, file.path), None)
         if old is not None:
             self.writer.remove([old.image_id])
-
-
-def prepared_photos(
-    files: Sequence[ScannedFile],
-    *,
-    info: CollectionInfo,
-    settings: Settings,
-    known_hashes: Container[str],
-) -> Generator[Prepared]:
-    """Prepare files in worker threads and yield them in order, a bounded number in advance."""
-    prepare = partial(
-        prepare_photo,
-        preprocessing=info.model.preprocessing,
-        max_pixels=settings.max_pixels,
-        known_hashes=known_hashes,
-    )
-    waiting = iter(files)
-    pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="prepare")
-    try:
-        window: deque[Future[Prepared]] = deque(
-            pool.submit(prepare, file) for file in islice(waiting, settings.queue_photos)
-        )
-        while window:
-            prepared = window.popleft().result()
-            window.extend(pool.submit(prepare, file) for file in islice(waiting, 1))
-            yield prepared
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _is_storable(encoded: EncodedImages) -> BoolArray:

@@ -1,4 +1,4 @@
-"""One photo from its path to everything but its vectors. Runs in worker threads."""
+"""One photo from its path to everything but its vectors. Runs in worker processes."""
 
 import hashlib
 import os
@@ -48,13 +48,16 @@ class PhotoFailure:
     reason: str
 
 
+Prepared = PreparedPhoto | KnownContent | PhotoFailure
+
+
 def prepare_photo(
     file: ScannedFile,
     *,
     preprocessing: Preprocessing,
     max_pixels: int,
     known_hashes: Container[str],
-) -> PreparedPhoto | KnownContent | PhotoFailure:
+) -> Prepared:
     """Read a file once, and hash, decode, measure and preprocess the same bytes.
 
     Parameters
@@ -65,8 +68,7 @@ def prepare_photo(
     max_pixels : int
         Larger pictures are refused by their header.
     known_hashes : container of str
-        Content hashes that need no decoding. Read from several threads, so it must not change
-        while they run.
+        Content hashes that need no decoding; asked once, between reading and decoding.
     """
     try:
         file, content = _read(file)

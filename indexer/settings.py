@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     device : {"auto", "cpu", "cuda"}
         Where torch models run; "auto" takes CUDA where there is one.
     threads : int
-        Threads that read and decode photos, and threads of the encoder on a CPU.
+        Photos that are read and decoded at once, each in a process of its own.
+    encoder_threads : int or None
+        Threads of the encoder on a CPU; None takes as many as `threads`.
     batch_size : int
         Photos per forward pass on a CPU; a GPU takes `gpu_batch_size`.
     queue_photos : int
@@ -42,6 +44,8 @@ class Settings(BaseSettings):
         A commit is made when so many rows wait, or so many seconds have passed since the last.
     max_pixels : int
         Larger pictures are refused by their header.
+    file_seconds : float
+        A photo that takes longer to read, or then to decode, fails.
     """
 
     model_config = SettingsConfigDict(env_prefix="ISOPHOTE_", extra="forbid", frozen=True)
@@ -49,9 +53,11 @@ class Settings(BaseSettings):
     collection: str = Field(default_factory=default_collection, min_length=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default_factory=available_cores, ge=1)
+    encoder_threads: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     gpu_batch_size: int = Field(default=256, ge=1)
     queue_photos: int = Field(default=128, ge=1)
     append_rows: int = Field(default=4096, ge=1)
     append_seconds: float = Field(default=60.0, gt=0)
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    file_seconds: float = Field(default=120.0, gt=0)

@@ -95,6 +95,11 @@ device_option = click.option(
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 200 MP]"
 )
+@click.option(
+    "--file-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Give up on a file that takes longer to read, or to decode.  [default: 120]",
+)
 @click.option("--confirm-deletions", is_flag=True, help="Forget files that are gone, however many.")
 @threads_option
 @device_option

@@ -78,7 +78,7 @@ def open_source(source: ModelSource, settings: Settings) -> Encoder:
         source.model,
         pretrained=source.pretrained,
         device=settings.device,
-        n_threads=settings.threads,
+        n_threads=settings.encoder_threads or settings.threads,
     )
 
 

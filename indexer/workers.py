@@ -1,0 +1,229 @@
+"""Prepare photos in processes of their own, so that no file can hang, crash or stop a run.
+
+A thread cannot be stopped inside a decoder that never returns, and a decoder that crashes takes
+its process along. Here that process holds nothing but one photo: it is ended, the file is
+recorded as failed, and another process takes the next one.
+"""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Container, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from queue import LifoQueue
+from threading import Lock
+from typing import Any, Protocol
+
+from indexer.prepare import PhotoFailure, Prepared
+from indexer.scan import ScannedFile
+from schemas.errors import Stage
+
+# A killed process is gone in milliseconds, unless it waits for a network drive that is dead.
+_ENDED_SECONDS = 5.0
+
+
+class PreparePhoto(Protocol):
+    """The work of a process: :func:`indexer.prepare.prepare_photo` with its options."""
+
+    def __call__(self, file: ScannedFile, *, known_hashes: Container[str]) -> Prepared:
+        """Return what the encoder needs of a file, or less where its content is known."""
+
+
+def prepared_photos(
+    files: Sequence[ScannedFile],
+    *,
+    prepare: PreparePhoto,
+    known_hashes: Container[str],
+    n_workers: int,
+    n_ahead: int,
+    file_seconds: float,
+) -> Generator[Prepared]:
+    """Prepare files in processes and yield them in order, a bounded number in advance.
+
+    Closing the generator ends the processes at once.
+
+    Parameters
+    ----------
+    files : sequence of ScannedFile
+    prepare : PreparePhoto
+        Pickled for the processes, and called there.
+    known_hashes : container of str
+        Read from several threads, so it must not change meanwhile.
+    n_workers, n_ahead : int
+        Processes, and photos that are begun before the first of them is taken.
+    file_seconds : float
+        How long a photo may take to read, and then to decode; it fails if it takes longer.
+
+    Yields
+    ------
+    PreparedPhoto, KnownContent or PhotoFailure
+        One for each file.
+    """
+    workers = [PhotoWorker(prepare, seconds=file_seconds) for _ in range(n_workers)]
+    # The last one used is used next: a handful of photos starts no more processes than it needs.
+    idle: LifoQueue[PhotoWorker] = LifoQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def prepare_next(file: ScannedFile) -> Prepared:
+        worker = idle.get()
+        try:
+            return worker.prepare(file, known_hashes)
+        finally:
+            idle.put(worker)
+
+    waiting = iter(files)
+    pool = ThreadPoolExecutor(n_workers, "prepare", initializer=_leave_interrupts_to_main_thread)
+    try:
+        window: deque[Future[Prepared]] = deque(
+            pool.submit(prepare_next, file) for file in islice(waiting, n_ahead)
+        )
+        while window:
+            prepared = window.popleft().result()
+            window.extend(pool.submit(prepare_next, file) for file in islice(waiting, 1))
+            yield prepared
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.stop()
+        pool.shutdown(wait=True)
+
+
+class PhotoWorker:
+    """A process that prepares one photo at a time; started when needed, replaced when lost.
+
+    Parameters
+    ----------
+    prepare : PreparePhoto
+    seconds : float
+        Limit for reading a photo, and for decoding it.
+    """
+
+    def __init__(self, prepare: PreparePhoto, *, seconds: float) -> None:
+        self._prepare = prepare
+        self._seconds = seconds
+        self._running: tuple[BaseProcess, Connection] | None = None
+        self._is_stopped = False
+        self._lock = Lock()
+
+    def prepare(self, file: ScannedFile, known_hashes: Container[str]) -> Prepared:
+        """Prepare one photo; running out of time and a crash are failures of this photo."""
+        process, connection = self._started()
+        stage: Stage = "read"
+        try:
+            connection.send(file)
+            answer = self._received(connection)
+            if isinstance(answer, str):
+                stage = "decode"
+                connection.send(answer in known_hashes)
+                answer = self._received(connection)
+        except TimeoutError:
+            self._end()
+            reason = f"takes longer than {self._seconds:g} s to {stage}; raise --file-seconds"
+            return PhotoFailure(file, stage, "TimeoutError", reason)
+        except (EOFError, OSError):
+            self._end()
+            reason = f"ends the process that is to {stage} it ({_ending(process)})"
+            return PhotoFailure(file, stage, "Crash", reason)
+        prepared: Prepared = answer
+        return prepared
+
+    def stop(self) -> None:
+        """End the process for good; a photo that it is at fails. Any thread may call this."""
+        with self._lock:
+            self._is_stopped = True
+            if self._running is not None:
+                self._running[0].kill()
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        with self._lock:
+            if self._running is None:
+                self._running = _start(self._prepare, seconds=self._seconds)
+                if self._is_stopped:
+                    self._running[0].kill()
+            return self._running
+
+    def _received(self, connection: Connection) -> Any:
+        if not connection.poll(self._seconds):
+            raise TimeoutError
+        return connection.recv()
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._running is not None:
+                process, connection = self._running
+                process.kill()
+                process.join(_ENDED_SECONDS)
+                connection.close()
+            self._running = None
+
+
+class _HashesOfParent:
+    """The known hashes, as the process sees them: the parent has them, and is asked."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __contains__(self, content_hash: object) -> bool:
+        self._connection.send(content_hash)
+        return bool(self._connection.recv())
+
+
+def _start(prepare: PreparePhoto, *, seconds: float) -> tuple[BaseProcess, Connection]:
+    context = _process_context()
+    ours, theirs = context.Pipe()
+    arguments = (theirs, prepare, 2 * seconds + _ENDED_SECONDS)
+    process = context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
+    process.start()
+    # Ours alone is left: the process sees the end of the pipe however this one ends.
+    theirs.close()
+    return process, ours
+
+
+@cache
+def _process_context() -> BaseContext:
+    """Return how processes are started: from a small server, as this one has threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["indexer.prepare"])
+    return context
+
+
+def _serve(connection: Connection, prepare: PreparePhoto, seconds: float) -> None:
+    """Prepare photos until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    known_hashes = _HashesOfParent(connection)
+    try:
+        while True:
+            file = connection.recv()
+            # The parent ends what hangs. If it was killed itself, the alarm does.
+            _set_alarm(seconds)
+            connection.send(prepare(file, known_hashes=known_hashes))
+            _set_alarm(0)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process after so long; 0 takes that back."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _leave_interrupts_to_main_thread() -> None:
+    """Block Ctrl-C in a thread, and so from birth in the processes that it starts."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _ending(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit status {code}"
