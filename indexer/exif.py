@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -63,6 +64,16 @@ class CameraFacts:
     latitude: float | None
     longitude: float | None
 
+    def completed_by(self, other: "CameraFacts") -> "CameraFacts":
+        """Return these facts, each of the three taken from the other where it is unknown here."""
+        place = self if self.latitude is not None else other
+        return CameraFacts(
+            taken_at=self.taken_at or other.taken_at,
+            camera=self.camera or other.camera,
+            latitude=place.latitude,
+            longitude=place.longitude,
+        )
+
 
 def read_exif(image: Image.Image) -> Image.Exif:
     """Return the EXIF block of a loaded image, empty where it is missing or damaged."""
@@ -72,12 +83,27 @@ def read_exif(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
+def tiff_exif(content: bytes) -> Image.Exif:
+    """Return the EXIF block of a file that has the structure of a TIFF, empty where it has not."""
+    exif = Image.Exif()
+    try:
+        exif.load_from_fp(BytesIO(content))
+    except _EXIF_ERRORS:
+        return Image.Exif()
+    return exif
+
+
 def orientation(exif: Image.Exif) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) where it is missing or out of range."""
+    return stated_orientation(exif) or _UPRIGHT
+
+
+def stated_orientation(exif: Image.Exif) -> int | None:
+    """Return the EXIF orientation, 1 to 8; None where it is missing or out of range."""
     value = exif.get(ExifTags.Base.Orientation)
     if isinstance(value, int) and _UPRIGHT <= value <= _LAST_ORIENTATION:
         return value
-    return _UPRIGHT
+    return None
 
 
 def camera_facts(exif: Image.Exif) -> CameraFacts:

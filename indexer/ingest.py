@@ -7,13 +7,13 @@ photos are in memory, whatever the collection's size.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +22,12 @@ from threadpoolctl import threadpool_limits
 from indexer.arrays import BoolArray, IntArray
 from indexer.encoders.encoder import EncodedImages, Encoder
 from indexer.interrupt import deferred_interrupt
+from indexer.known_images import KNOWN_COLUMNS, Key
 from indexer.plan import (
-    KNOWN_COLUMNS,
-    Key,
     KnownFiles,
     ScanScope,
     ScopePlan,
+    plan_retry,
     plan_scope,
     scan_scopes,
 )
@@ -39,13 +39,13 @@ from indexer.prepare import (
     prepare_photo,
 )
 from indexer.rows import RowMaker
-from indexer.scan import ScannedFile, filesystem_path, joined_path
+from indexer.scan import ScannedFile, filesystem_path
 from indexer.settings import Settings
 from indexer.store import Store
 from indexer.workers import prepared_photos
-from indexer.writer import Writer
+from indexer.writer import Writer, failure_record
 from schemas.collection import CollectionInfo
-from schemas.results import Failure, HeldDeletion, IngestSummary
+from schemas.results import HeldDeletion, IngestSummary, RetrySummary, UnreachedRoot
 from schemas.tables import ROOTS_SCHEMA
 
 
@@ -93,7 +93,7 @@ def ingest(
         If the collection cannot be written to; what was committed stays.
     """
     started = time.monotonic()
-    known = KnownFiles.read(store.images(KNOWN_COLUMNS), store.failures())
+    known = KnownFiles.read(store.image_blocks(KNOWN_COLUMNS), store.failures())
     plans = [plan_scope(scope, known) for scope in _scopes(folders, store, known)]
     # New folders are known from now on, so that a run that is cut short can be resumed by name
     # or without.
@@ -112,6 +112,50 @@ def ingest(
         held=held,
         interrupted=interrupted,
         seconds=time.monotonic() - started,
+    )
+
+
+def retry_failures(
+    keys: Collection[Key],
+    *,
+    store: Store,
+    open_encoder: Callable[[], Encoder],
+    settings: Settings,
+    report: Callable[[IngestProgress], None],
+) -> RetrySummary:
+    """Try failed files again, even those that did not change.
+
+    No other file is looked at, unless it lies below a folder that could not be listed. Failures
+    whose files are gone are forgotten; those of a root that is missing or empty are kept, as its
+    drive may not be mounted.
+
+    Parameters
+    ----------
+    keys : collection of Key
+        Of rows of `failures`.
+    store, open_encoder, settings, report
+        As for :func:`ingest`.
+
+    Raises
+    ------
+    StorageError
+        If the collection cannot be written to; what was committed stays.
+    """
+    started = time.monotonic()
+    known = KnownFiles.read(store.image_blocks(KNOWN_COLUMNS), store.failures())
+    plan = plan_retry(keys, known, known_roots=_known_roots(store, known))
+    run = _Run(store, known, plan.scopes, settings, open_encoder)
+    interrupted = run.work_through(report)
+    with deferred_interrupt():
+        held = [] if interrupted else run.settle_missing(confirm_deletions=False)
+        run.writer.finish()
+    return RetrySummary(
+        n_selected=len(keys),
+        n_vanished=0 if interrupted else plan.n_vanished,
+        unreached=[
+            UnreachedRoot(root=root, n_failures=count) for root, count in plan.unreached.items()
+        ],
+        ingest=run.summary(held=held, interrupted=interrupted, seconds=time.monotonic() - started),
     )
 
 
@@ -203,10 +247,11 @@ class _Run:
         self._failed: list[Key] = []
         # A folder without any photo looks like a drive that is not mounted: its files are not
         # taken for moved, so that they are still known when it is back.
-        self._movable = {key for plan in plans if plan.n_files for key in plan.missing}
-        self._image_of_hash = {
-            image.content_hash: (image.image_id, key) for key, image in known.images.items()
-        }
+        self._is_movable: BoolArray = np.zeros(len(known.images), np.bool_)
+        for plan in plans:
+            self._is_movable[plan.missing] = plan.n_files > 0
+        # Rows of photos that were moved or replaced in this run.
+        self._has_left: BoolArray = np.zeros(len(known.images), np.bool_)
 
     def work_through(self, report: Callable[[IngestProgress], None]) -> bool:
         """Work on all files of the plans; return whether the user interrupted."""
@@ -214,15 +259,15 @@ class _Run:
             for failure in plan.new_failures:
                 self._failed.append((failure.root, failure.path))
                 self.writer.add_failure(failure)
-        todo = [file for plan in self._plans for file in plan.todo]
+        n_todo = sum(len(plan.todo) for plan in self._plans)
         photos = prepared_photos(
-            todo,
+            chain.from_iterable(plan.todo for plan in self._plans),
             prepare=partial(
                 prepare_photo,
                 preprocessing=self._store.info.model.preprocessing,
                 max_pixels=self._settings.max_pixels,
             ),
-            known_hashes=self._image_of_hash.keys(),
+            known_hashes=self._known.images.contents,
             n_workers=self._settings.threads,
             n_ahead=self._settings.queue_photos,
             file_seconds=self._settings.file_seconds,
@@ -235,10 +280,10 @@ class _Run:
                 for prepared in photos:
                     with deferred_interrupt():
                         self._take(prepared)
-                    report(self._progress(len(todo)))
+                    report(self._progress(n_todo))
                 with deferred_interrupt():
                     self._encode()
-                report(self._progress(len(todo)))
+                report(self._progress(n_todo))
         except KeyboardInterrupt:
             return True
         return False
@@ -247,12 +292,14 @@ class _Run:
         """Remove files that are gone, but for folders that lost too many of theirs."""
         held = []
         for plan in self._plans:
-            missing = [key for key in plan.missing if key in self._known.images]
-            reason = None if confirm_deletions else plan.held_deletion(missing)
+            # They are there, and their photos are in the index: no reason to hold anything back.
+            self.writer.remove(self._known.images.image_ids[plan.paired].tolist())
+            missing = plan.missing[~self._has_left[plan.missing]]
+            reason = None if confirm_deletions else plan.held_deletion(len(missing))
             if reason is not None:
                 held.append(reason)
             else:
-                self.writer.remove([self._known.images[key].image_id for key in missing])
+                self.writer.remove(self._known.images.image_ids[missing].tolist())
                 self._counts["deleted"] += len(missing)
         self.writer.forget_failures(self._vanished_failures())
         return held
@@ -260,11 +307,7 @@ class _Run:
     def _vanished_failures(self) -> list[Key]:
         """Failures of earlier runs whose files are neither there nor failing any more."""
         failing = set(self._failed).union(*(plan.settled_failures for plan in self._plans))
-        return [
-            key
-            for key in self._known.failures
-            if key not in failing and any(plan.scope.covers(key) for plan in self._plans)
-        ]
+        return [key for plan in self._plans for key in plan.known_failures if key not in failing]
 
     def summary(
         self, *, held: list[HeldDeletion], interrupted: bool, seconds: float
@@ -282,12 +325,13 @@ class _Run:
             n_encoded=self._counts["encoded"],
             n_failed=len(self._failed),
             n_failed_before=n_failed_before,
+            n_paired=sum(plan.n_paired for plan in self._plans),
             n_pending=n_files - n_unchanged - n_failed_before - n_done,
             n_deleted=self._counts["deleted"],
             n_images=self._store.count_images(),
             seconds=seconds,
             interrupted=interrupted,
-            failures=[_failure(self.writer.failures[key]) for key in self._failed],
+            failures=[failure_record(self.writer.failures[key]) for key in self._failed],
             held_deletions=held,
         )
 
@@ -320,20 +364,18 @@ class _Run:
 
     def _take_known(self, prepared: KnownContent) -> None:
         """Give the vectors of known bytes to the file that now has them."""
-        image_id, old_key = self._image_of_hash[prepared.content_hash]
-        key = (prepared.file.root, prepared.file.path)
-        same = self._known.images.get(key)
-        if same is not None and same.content_hash == prepared.content_hash:
-            self.writer.relocate(same.image_id, prepared.file)
-        elif old_key in self._movable:
-            self._movable.discard(old_key)
-            moved = self._known.images.pop(old_key)
+        images = self._known.images
+        here = self._row_at(prepared.file)
+        row = images.contents.newest(prepared.content_hash)
+        if here is not None and images.contents.is_at(here, prepared.content_hash):
+            self.writer.relocate(int(images.image_ids[here]), prepared.file)
+        elif self._is_movable[row] and not self._has_left[row]:
+            self._has_left[row] = True
             self._supersede(prepared.file)
-            self.writer.relocate(image_id, prepared.file)
-            self._known.images[key] = moved
+            self.writer.relocate(int(images.image_ids[row]), prepared.file)
         else:
             self._supersede(prepared.file)
-            self.writer.add_copy(image_id, prepared.file)
+            self.writer.add_copy(int(images.image_ids[row]), prepared.file)
         self._counts["reused"] += 1
 
     def _take_failure(self, failure: PhotoFailure) -> None:
@@ -346,9 +388,15 @@ class _Run:
 
     def _supersede(self, file: ScannedFile) -> None:
         """Remove the row of the photo that had this place before."""
-        old = self._known.images.pop((file.root, file.path), None)
-        if old is not None:
-            self.writer.remove([old.image_id])
+        row = self._row_at(file)
+        if row is not None:
+            self._has_left[row] = True
+            self.writer.remove([int(self._known.images.image_ids[row])])
+
+    def _row_at(self, file: ScannedFile) -> int | None:
+        """Return the row of the photo that has a file's place, unless it left it in this run."""
+        row = self._known.images.row_at((file.root, file.path))
+        return None if row is None or self._has_left[row] else row
 
 
 def _is_storable(encoded: EncodedImages) -> BoolArray:
@@ -363,9 +411,16 @@ def _is_storable(encoded: EncodedImages) -> BoolArray:
 
 def _scopes(folders: Sequence[Path], store: Store, known: KnownFiles) -> list[ScanScope]:
     """Return what to scan for the given folders, or for all known ones."""
-    recorded = [Path(filesystem_path(root)) for root in store.roots()["root"].to_pylist()]
-    with_rows = {Path(filesystem_path(root)) for root, _ in known.images}
-    return scan_scopes(folders or recorded, {*recorded, *with_rows})
+    return scan_scopes(folders or _recorded_roots(store), _known_roots(store, known))
+
+
+def _recorded_roots(store: Store) -> list[Path]:
+    return [Path(filesystem_path(root)) for root in store.roots()["root"].to_pylist()]
+
+
+def _known_roots(store: Store, known: KnownFiles) -> set[Path]:
+    """Return the roots that were scanned or have photos."""
+    return {*_recorded_roots(store), *(Path(filesystem_path(root)) for root in known.images.roots)}
 
 
 def _root_rows(plans: Sequence[ScopePlan], held: Sequence[HeldDeletion]) -> pa.Table:
@@ -378,8 +433,3 @@ def _root_rows(plans: Sequence[ScopePlan], held: Sequence[HeldDeletion]) -> pa.T
         if not plan.scope.folder and str(plan.scope.root) not in doubted
     ]
     return pa.Table.from_pylist(rows, schema=ROOTS_SCHEMA)
-
-
-def _failure(row: dict[str, Any]) -> Failure:
-    path = joined_path(row["root"], row["path"])
-    return Failure(path=path, stage=row["stage"], reason=row["reason"])

@@ -5,9 +5,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from indexer.arrays import ByteArray, FloatArray
+
+ShortArray = npt.NDArray[np.int16]
 
 _STANDARD_SIDE = 448
 """Short side, in pixels, at which sharpness, noise and exposure are measured."""
@@ -76,14 +79,16 @@ def measure_pixels(pixels: ByteArray) -> PixelMeasures:
     tenth of 16 x 16 blocks instead of the whole picture, so that texture counts less as noise.
     """
     luma = Image.fromarray(pixels).convert("L")
-    grey = np.asarray(_at_standard_scale(luma), dtype=np.float32)
+    # The standard deviation is that of float32; the rest counts in exact whole numbers.
+    levels = np.asarray(_at_standard_scale(luma), dtype=np.int16)
+    grey = levels.astype(np.float32)
     return PixelMeasures(
-        sharpness=_sharpness(grey),
+        sharpness=_sharpness(levels),
         contrast=float(grey.std()) / 255.0,
         brightness=float(grey.mean()) / 255.0,
-        shadows_clipped=float((grey <= _SHADOW_LEVEL).mean()),
-        highlights_clipped=float((grey >= _HIGHLIGHT_LEVEL).mean()),
-        noise=_noise(grey),
+        shadows_clipped=float(np.count_nonzero(levels <= _SHADOW_LEVEL) / levels.size),
+        highlights_clipped=float(np.count_nonzero(levels >= _HIGHLIGHT_LEVEL) / levels.size),
+        noise=_noise(levels),
         blockiness=_blockiness(_centre(luma)),
     )
 
@@ -130,34 +135,35 @@ def _at_standard_scale(luma: Image.Image) -> Image.Image:
     return luma.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def _sharpness(grey: FloatArray) -> float:
-    if min(grey.shape) < 3:  # noqa: PLR2004 - a Laplacian needs three rows and columns
+def _sharpness(levels: ShortArray) -> float:
+    if min(levels.shape) < 3:  # noqa: PLR2004 - a Laplacian needs three rows and columns
         return math.log10(_FLAT_VARIANCE)
-    centre = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4.0 * centre
-    return math.log10(float(laplacian.var()) + _FLAT_VARIANCE)
+    beside = levels[1:-1, :-2] + levels[1:-1, 2:]
+    laplacian = levels[:-2, 1:-1] + levels[2:, 1:-1] + beside - 4 * levels[1:-1, 1:-1]
+    return math.log10(float(laplacian.astype(np.float32).var()) + _FLAT_VARIANCE)
 
 
-def _noise(grey: FloatArray) -> float:
-    if min(grey.shape) < 3:  # noqa: PLR2004
+def _noise(levels: ShortArray) -> float:
+    if min(levels.shape) < 3:  # noqa: PLR2004
         return 0.0
-    rows = grey[:-2] - 2.0 * grey[1:-1] + grey[2:]
-    deviations = _block_means(np.abs(rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]))
-    levels = _block_means(grey[1:-1, 1:-1])
+    rows = levels[:-2] - 2 * levels[1:-1] + levels[2:]
+    deviations = _block_means(np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]))
+    means = _block_means(levels[1:-1, 1:-1])
     # Noise is cut off in clipped areas: they would pass for the calmest.
-    unclipped = (levels > _CLIPPED_BLOCK_LEVELS) & (levels < 255.0 - _CLIPPED_BLOCK_LEVELS)
+    unclipped = (means > _CLIPPED_BLOCK_LEVELS) & (means < 255.0 - _CLIPPED_BLOCK_LEVELS)
     usable = deviations[unclipped] if unclipped.any() else deviations
     return float(np.quantile(usable, _NOISE_SHARE)) / _NOISE_SCALE
 
 
-def _block_means(grey: FloatArray) -> FloatArray:
+def _block_means(levels: ShortArray) -> FloatArray:
     """Average over whole blocks; a picture smaller than a block is one."""
-    block = [min(_NOISE_BLOCK, length) for length in grey.shape]
-    n_blocks = [length // side for length, side in zip(grey.shape, block, strict=True)]
-    whole = grey[: n_blocks[0] * block[0], : n_blocks[1] * block[1]]
-    means: FloatArray = whole.reshape(n_blocks[0], block[0], n_blocks[1], block[1]).mean(
-        axis=(1, 3)
-    )
+    block = [min(_NOISE_BLOCK, length) for length in levels.shape]
+    n_blocks = [length // side for length, side in zip(levels.shape, block, strict=True)]
+    whole = levels[: n_blocks[0] * block[0], : n_blocks[1] * block[1]]
+    # Rows first: six times as fast as both at once, as whole rows are added.
+    columns = whole.reshape(n_blocks[0], block[0], -1).sum(axis=1, dtype=np.int32)
+    sums = columns.reshape(n_blocks[0], n_blocks[1], block[1]).sum(axis=2)
+    means: FloatArray = (sums / math.prod(block)).astype(np.float32)
     return means
 
 

@@ -15,6 +15,9 @@ from indexer.scan import ScannedFile, absolute_path
 from schemas.errors import PhotoError, Stage
 from schemas.model import Preprocessing
 
+MAX_FILE_BYTES = 2**30
+"""Larger files are not read: each worker holds one file in memory. Also ends sparse giants."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
@@ -91,7 +94,7 @@ def prepare_query(path: Path, *, preprocessing: Preprocessing, max_pixels: int) 
     """
     _, content = _read_path(path)
     photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
-    return preprocess(photo.pixels, preprocessing)
+    return preprocess(photo.pixels, preprocessing, extent=photo.extent)
 
 
 def _read(file: ScannedFile) -> tuple[ScannedFile, bytes]:
@@ -102,12 +105,26 @@ def _read(file: ScannedFile) -> tuple[ScannedFile, bytes]:
 def _read_path(path: Path) -> tuple[os.stat_result, bytes]:
     try:
         with path.open("rb") as opened:
-            # Of the open file, before its bytes: if it changes meanwhile, the next run sees an
-            # older time in the index than on disk and reads it again.
-            return os.fstat(opened.fileno()), opened.read()
+            status = os.fstat(opened.fileno())
+            _refuse_above_limit(status.st_size)
+            content = opened.read(status.st_size + 1)  # one more shows a file that grows
+            after = os.fstat(opened.fileno())
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise PhotoError("read", f"cannot be read: {reason}") from error
+    if len(content) != status.st_size or after.st_mtime_ns != status.st_mtime_ns:
+        raise PhotoError("read", "changes while it is read; the next run tries it again")
+    return status, content
+
+
+def _refuse_above_limit(n_bytes: int) -> None:
+    if n_bytes > MAX_FILE_BYTES:
+        # Not at stage "read", whose failures every run tries again.
+        raise PhotoError(
+            "decode",
+            f"is {n_bytes / 1e6:,.0f} MB, over the limit of {MAX_FILE_BYTES / 1e6:,.0f} MB for a "
+            "file; rename it if it is no photo, else save it smaller",
+        )
 
 
 def _prepared(
@@ -132,4 +149,6 @@ def _prepared(
         "perceptual_hash": perceptual_hash(photo.pixels),
         **asdict(measure_pixels(photo.pixels)),
     }
-    return PreparedPhoto(file, content_hash, preprocess(photo.pixels, preprocessing), columns)
+    return PreparedPhoto(
+        file, content_hash, preprocess(photo.pixels, preprocessing, extent=photo.extent), columns
+    )

@@ -15,6 +15,9 @@ from indexer.arrays import ByteArray
 from indexer.decode import DECODE_POLICY
 from schemas.model import Preprocessing
 
+Extent = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -27,7 +30,9 @@ _MAX_SCALED_SHARE = 4
 _RGB_DIMENSIONS = 3
 
 
-def preprocess(pixels: ByteArray, preprocessing: Preprocessing) -> ByteArray:
+def preprocess(
+    pixels: ByteArray, preprocessing: Preprocessing, *, extent: Extent | None = None
+) -> ByteArray:
     """Scale and crop or pad a picture for an image tower.
 
     Memory does not grow with the aspect ratio: what a crop would cut off is never made.
@@ -38,6 +43,9 @@ def preprocess(pixels: ByteArray, preprocessing: Preprocessing) -> ByteArray:
         Upright sRGB.
     preprocessing : Preprocessing
         Of the model.
+    extent : tuple of float, optional
+        Left, top, right and bottom of the picture in `pixels`, as `decode_photo` gives it; all of
+        them if left out.
 
     Returns
     -------
@@ -55,13 +63,14 @@ def preprocess(pixels: ByteArray, preprocessing: Preprocessing) -> ByteArray:
     if pixels.dtype != np.uint8 or not is_rgb or pixels.size == 0:
         raise ValueError(f"pixels must be uint8 (h, w, 3), got {pixels.dtype} {pixels.shape}")
     image = Image.fromarray(pixels)
+    extent = extent or (0, 0, *image.size)
     target = (preprocessing.width, preprocessing.height)
     resampling = _FILTERS[preprocessing.interpolation]
     if preprocessing.resize == "squash":
-        return np.asarray(image.resize(target, resampling))
+        return np.asarray(image.resize(target, resampling, box=extent))
     if preprocessing.resize == "longest":
-        return _scale_and_pad(image, target, resampling, fill=preprocessing.fill)
-    return _scale_and_crop(image, target, resampling)
+        return _scale_and_pad(image, extent, target, resampling, fill=preprocessing.fill)
+    return _scale_and_crop(image, extent, target, resampling)
 
 
 def preprocessing_fingerprint(preprocessing: Preprocessing) -> str:
@@ -77,27 +86,36 @@ def decoding_side(preprocessing: Preprocessing) -> int:
 
 
 def _scale_and_crop(
-    image: Image.Image, target: tuple[int, int], resampling: Image.Resampling
+    image: Image.Image, extent: Extent, target: tuple[int, int], resampling: Image.Resampling
 ) -> ByteArray:
     """Cover the target and keep its centre."""
-    scaled = _covering_size(image.size, target)
+    scaled = _covering_size(_size(extent), target)
     left, top = (round((whole - kept) / 2) for whole, kept in zip(scaled, target, strict=True))
     crop = (left, top, left + target[0], top + target[1])
     if math.prod(scaled) <= _MAX_SCALED_SHARE * math.prod(target):
-        return np.asarray(image.resize(scaled, resampling).crop(crop))
-    return np.asarray(image.resize(target, resampling, box=_source_box(image.size, scaled, crop)))
+        return np.asarray(image.resize(scaled, resampling, box=extent).crop(crop))
+    return np.asarray(image.resize(target, resampling, box=_source_box(extent, scaled, crop)))
 
 
-def _source_box(
-    size: tuple[int, int], scaled: tuple[int, int], crop: tuple[int, int, int, int]
-) -> tuple[float, float, float, float]:
+def _source_box(extent: Extent, scaled: tuple[int, int], crop: tuple[int, int, int, int]) -> Extent:
     """Return the part of a picture that a crop of its scaled version shows."""
-    across, down = (source / whole for source, whole in zip(size, scaled, strict=True))
+    across, down = (source / whole for source, whole in zip(_size(extent), scaled, strict=True))
     left, top, right, bottom = crop
-    return left * across, top * down, min(right * across, size[0]), min(bottom * down, size[1])
+    x, y = extent[:2]
+    return (
+        x + left * across,
+        y + top * down,
+        min(x + right * across, extent[2]),
+        min(y + bottom * down, extent[3]),
+    )
 
 
-def _covering_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+def _size(extent: Extent) -> tuple[float, float]:
+    left, top, right, bottom = extent
+    return right - left, bottom - top
+
+
+def _covering_size(size: tuple[float, float], target: tuple[int, int]) -> tuple[int, int]:
     """Scale a size until it covers the target; square targets round the long side down."""
     width, height = size
     if target[0] == target[1]:
@@ -110,12 +128,18 @@ def _covering_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int,
 
 
 def _scale_and_pad(
-    image: Image.Image, target: tuple[int, int], resampling: Image.Resampling, *, fill: int
+    image: Image.Image,
+    extent: Extent,
+    target: tuple[int, int],
+    resampling: Image.Resampling,
+    *,
+    fill: int,
 ) -> ByteArray:
     """Fit the picture into the target and fill the rest on both sides."""
-    ratio = max(image.width / target[0], image.height / target[1])
-    size = (max(round(image.width / ratio), 1), max(round(image.height / ratio), 1))
+    width, height = _size(extent)
+    ratio = max(width / target[0], height / target[1])
+    size = (max(round(width / ratio), 1), max(round(height / ratio), 1))
     canvas = Image.new("RGB", target, (fill, fill, fill))
     offset = ((target[0] - size[0]) // 2, (target[1] - size[1]) // 2)
-    canvas.paste(image.resize(size, resampling), offset)
+    canvas.paste(image.resize(size, resampling, box=extent), offset)
     return np.asarray(canvas)

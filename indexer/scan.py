@@ -6,17 +6,22 @@ UTF-8 column can hold. They travel as the private-use characters U+10FF80..U+10F
 """
 
 import os
+import re
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from indexer.pairs import RAW_EXTENSIONS, raw_companions
 from schemas.errors import InputError
 
-PHOTO_EXTENSIONS = frozenset(
-    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "jp2", "j2k", "jpx")
-) | {"heic", "heif", "hif", "avif"}
+PHOTO_EXTENSIONS = (
+    frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif"))
+    | {"jp2", "j2k", "jpx", "heic", "heif", "hif", "avif"}
+    | RAW_EXTENSIONS
+)
 
 # Folders in which NAS boxes, desktops and archives keep thumbnails, snapshots and deleted files.
 # Names that start with a dot are skipped in any case.
@@ -51,6 +56,13 @@ _SIGNATURES = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
+# Raw files that are no plain TIFFs: CR2 and IIQ, MOS, CR3, CRW, RAF, ORF and RW2, X3F, MRW. The
+# others begin as any TIFF does.
+_RAW_SIGNATURE = re.compile(
+    rb"II\*\0....(CR|IIII)|MM\0\*....MMMM|....ftypcrx |II....HEAPCCDR|FUJIFILMCCD-RAW "
+    rb"|II(RO|RS|U\0)|MMOR|FOVb|\0MRM",
+    re.DOTALL,
+)
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 # Sizes of the known headers that follow the 14 bytes which every BMP starts with. "BM" alone
 # would take any text about a BMW for a picture.
@@ -58,6 +70,7 @@ _BMP_HEADER_BYTES = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 
 _SURROGATE_TO_PRIVATE = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 _PRIVATE_TO_SURROGATE = {private: lone for lone, private in _SURROGATE_TO_PRIVATE.items()}
+_PRIVATE = frozenset(map(chr, _PRIVATE_TO_SURROGATE))
 
 _FILE_KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -75,6 +88,14 @@ class ScannedFile:
     path: str
     size: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRaw:
+    """A camera raw file beside the photo of the same shot, which stands for both."""
+
+    root: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +119,12 @@ def sniff_format(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        "JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000", "HEIF" or "AVIF"; None for
-        anything else.
+        "JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000", "HEIF", "AVIF" or "RAW"; None
+        for anything else. A raw file that is a TIFF inside is told from others by what follows:
+        see :func:`indexer.raw.is_raw_tiff`.
     """
+    if _RAW_SIGNATURE.match(head):
+        return "RAW"
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -133,7 +157,10 @@ def stored_path(os_path: str) -> str:
     >>> stored_path("caf\udce9.jpg") == "caf\U0010ffe9.jpg"
     True
     """
-    for private in set(os_path) & {chr(code) for code in _PRIVATE_TO_SURROGATE}:
+    # Nearly every path; the general way took longer than the rest of a scan.
+    if os_path.isascii():
+        return os_path.replace(os.sep, "/")
+    for private in _PRIVATE.intersection(os_path):
         lone = "".join(chr(0xDC00 + byte) for byte in private.encode())
         os_path = os_path.replace(private, lone)
     return os_path.translate(_SURROGATE_TO_PRIVATE).replace(os.sep, "/")
@@ -153,6 +180,27 @@ def joined_path(root: str, path: str) -> str:
 def absolute_path(root: str, path: str) -> Path:
     """Return where a file lies whose stored root and path are given."""
     return Path(filesystem_path(joined_path(root, path)))
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False where that cannot be told."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_skipped_folder(name: str, *, excluded: frozenset[str] = EXCLUDED_FOLDERS) -> bool:
+    """Return whether a scan leaves out a folder of this name."""
+    return name.startswith(".") or name in excluded
+
+
+def names_a_photo(name: str) -> bool | None:
+    """Tell from a file's name whether a scan takes it for a photo; None if it has no extension."""
+    _, dot, extension = name.rpartition(".")
+    if not dot:
+        return None
+    return not name.startswith(".") and extension.lower() in PHOTO_EXTENSIONS
 
 
 def resolve_root(path: Path) -> Path:
@@ -183,7 +231,7 @@ def resolve_root(path: Path) -> Path:
 
 def scan(
     root: Path, *, excluded: frozenset[str] = EXCLUDED_FOLDERS
-) -> Iterator[ScannedFile | ScanFailure]:
+) -> Iterator[ScannedFile | PairedRaw | ScanFailure]:
     """List the photos below a folder, folder by folder, names in order.
 
     Photos are files with a known extension, and files without any extension whose first bytes
@@ -191,6 +239,9 @@ def scan(
     files are followed. Links to folders are followed after all real folders, so that a folder
     with two ways to it is listed once, under its real path; a link to a folder that contains
     the link or the root would list what nobody asked for and is skipped.
+
+    A raw file beside the photo of the same shot is no photo of its own, and is told apart: see
+    :func:`indexer.pairs.raw_companions`. A single file is never taken for half of a pair.
 
     Parameters
     ----------
@@ -201,10 +252,11 @@ def scan(
 
     Yields
     ------
-    ScannedFile or ScanFailure
-        One for each photo, and one for each candidate or folder that cannot be examined.
+    ScannedFile, PairedRaw or ScanFailure
+        One for each photo, for each raw file that belongs to one of them, and for each candidate
+        or folder that cannot be examined.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         yield _examine(_Walk(root.parent, excluded), root.name)
         return
     walk = _Walk(root, excluded)
@@ -222,6 +274,12 @@ class _Walk:
     folders: list[str] = field(default_factory=list)
     links: deque[str] = field(default_factory=deque)
     visited: set[tuple[int, int]] = field(default_factory=set)
+    stored_root: str = field(init=False)
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stored_root = stored_path(str(self.root))
+        self.prefix = os.path.join(self.root, "")  # noqa: PTH118 - ends with one slash
 
     def next_folder(self) -> str | None:
         """Take the next folder: real ones first, depth first; None when nothing is left."""
@@ -231,14 +289,14 @@ class _Walk:
 
     def absolute(self, path: str) -> str:
         """Return the full path of one relative to the root."""
-        return os.path.join(self.root, path)  # noqa: PTH118 - a Path per file doubles the cost
+        return self.prefix + path  # a Path per file doubles the cost
 
     def failure(self, path: str, error_class: str, reason: str) -> ScanFailure:
         """Record why a path could not be examined."""
-        return ScanFailure(stored_path(str(self.root)), stored_path(path), error_class, reason)
+        return ScanFailure(self.stored_root, stored_path(path), error_class, reason)
 
 
-def _list_folder(walk: _Walk, folder: str) -> Iterator[ScannedFile | ScanFailure]:
+def _list_folder(walk: _Walk, folder: str) -> Iterator[ScannedFile | PairedRaw | ScanFailure]:
     """Yield one folder's photos and put its subfolders on the walk."""
     try:
         if not _enter(walk, folder):
@@ -249,16 +307,26 @@ def _list_folder(walk: _Walk, folder: str) -> Iterator[ScannedFile | ScanFailure
         yield walk.failure(folder, type(error).__name__, f"cannot be listed: {error.strerror}")
         return
     subfolders: list[str] = []
+    examined: list[ScannedFile | ScanFailure] = []
     for entry in ordered:
         path = os.path.join(folder, entry.name)  # noqa: PTH118
-        if entry.name.startswith("."):
-            continue
         if _is_folder(entry):
-            if entry.name not in walk.excluded:
+            if not is_skipped_folder(entry.name, excluded=walk.excluded):
                 (walk.links if entry.is_symlink() else subfolders).append(path)
         elif _is_candidate(entry):
-            yield _examine(walk, path)
+            examined.append(_examine(walk, path))
+    yield from _paired(examined)
     walk.folders.extend(reversed(subfolders))
+
+
+def _paired(
+    examined: Sequence[ScannedFile | ScanFailure],
+) -> Iterator[ScannedFile | PairedRaw | ScanFailure]:
+    """Yield one folder's files, raw files as such where the photo of the same shot is there."""
+    companions = raw_companions(found.path for found in examined if isinstance(found, ScannedFile))
+    paired = frozenset(chain.from_iterable(companions.values()))
+    for found in examined:
+        yield PairedRaw(found.root, found.path) if found.path in paired else found
 
 
 def _enter(walk: _Walk, folder: str) -> bool:
@@ -285,9 +353,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_candidate(entry: os.DirEntry[str]) -> bool:
     """Tell from the name whether a file is a photo, from its first bytes where it cannot say."""
-    _, dot, extension = entry.name.rpartition(".")
-    if dot:
-        return extension.lower() in PHOTO_EXTENSIONS
+    told = names_a_photo(entry.name)
+    if told is not None:
+        return told
     try:
         if not entry.is_file():
             # A broken link may stand for a folder of photos on a drive that is not mounted.
@@ -301,14 +369,13 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
 def _examine(walk: _Walk, path: str) -> ScannedFile | ScanFailure:
     """Stat one candidate."""
     try:
-        status = Path(walk.absolute(path)).stat()
+        status = os.stat(walk.absolute(path))  # noqa: PTH116
     except OSError as error:
         return walk.failure(path, type(error).__name__, f"cannot be examined: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         kind = _file_kind(status.st_mode)
         return walk.failure(path, "NotARegularFile", f"is {kind}, not a regular file")
-    root = stored_path(str(walk.root))
-    return ScannedFile(root, stored_path(path), status.st_size, status.st_mtime_ns)
+    return ScannedFile(walk.stored_root, stored_path(path), status.st_size, status.st_mtime_ns)
 
 
 def _file_kind(mode: int) -> str:

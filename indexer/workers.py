@@ -8,7 +8,7 @@ recorded as failed, and another process takes the next one.
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Container, Generator, Sequence
+from collections.abc import Container, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -35,7 +35,7 @@ class PreparePhoto(Protocol):
 
 
 def prepared_photos(
-    files: Sequence[ScannedFile],
+    files: Iterable[ScannedFile],
     *,
     prepare: PreparePhoto,
     known_hashes: Container[str],
@@ -49,7 +49,7 @@ def prepared_photos(
 
     Parameters
     ----------
-    files : sequence of ScannedFile
+    files : iterable of ScannedFile
     prepare : PreparePhoto
         Pickled for the processes, and called there.
     known_hashes : container of str
@@ -124,7 +124,10 @@ class PhotoWorker:
                 answer = self._received(connection)
         except TimeoutError:
             self._end()
-            reason = f"takes longer than {self._seconds:g} s to {stage}; raise --file-seconds"
+            reason = (
+                f"takes longer than {self._seconds:g} s to {stage}; raise ISOPHOTE_FILE_SECONDS, "
+                "or --file-seconds of `isophote failures --retry`"
+            )
             return PhotoFailure(file, stage, "TimeoutError", reason)
         except (EOFError, OSError):
             self._end()

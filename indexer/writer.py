@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from indexer.arrays import IntArray
-from indexer.plan import Key, KnownFiles
+from indexer.known_images import Key
+from indexer.plan import KnownFiles
 from indexer.prepare import PhotoFailure
 from indexer.rows import file_columns, file_values
-from indexer.scan import ScanFailure, ScannedFile
+from indexer.scan import ScanFailure, ScannedFile, joined_path
 from indexer.store import Store
+from schemas.results import Failure
 from schemas.tables import FAILURES_SCHEMA, images_schema
 
 # Size and time of what has none, such as a folder that cannot be listed.
@@ -47,7 +49,7 @@ class Writer:
         self._rows: list[pa.Table] = []
         self._copies: list[tuple[int, ScannedFile]] = []
         self._updates: list[tuple[int, ScannedFile]] = []
-        self._outdated: list[int] = list(known.superseded)
+        self._outdated: list[int] = known.images.image_ids[known.images.superseded].tolist()
         self._failures = dict(known.failures)
         self._failures_changed = False
         self._committed_at = time.monotonic()
@@ -144,6 +146,18 @@ class Writer:
             ],
             schema=self._schema,
         )
+
+
+def failure_record(row: dict[str, Any]) -> Failure:
+    """Return a row of `failures` as what is shown of it."""
+    return Failure(
+        path=joined_path(row["root"], row["path"]),
+        stage=row["stage"],
+        reason=row["reason"],
+        error_class=row["error_class"],
+        file_size=None if row["file_size"] == UNKNOWN_STAT else row["file_size"],
+        failed_at=row["failed_at"],
+    )
 
 
 def _failure_row(failure: PhotoFailure | ScanFailure) -> dict[str, Any]:

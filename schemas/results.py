@@ -36,15 +36,22 @@ class SearchResult(Record):
 
 
 class Failure(Record):
-    """A file that is not in the index, and why."""
+    """A file that is not in the index, and why.
+
+    `path` is the full path as stored, `error_class` the name of the exception behind `reason`.
+    `file_size` is in bytes; None for what has none, such as a folder that cannot be listed.
+    """
 
     path: str
     stage: str
     reason: str
+    error_class: str
+    file_size: int | None
+    failed_at: datetime
 
 
 class FailureList(Record):
-    """What `isophote failures` prints."""
+    """What `isophote failures` prints, by path."""
 
     failures: list[Failure]
 
@@ -71,7 +78,8 @@ class IngestSummary(Record):
     Every candidate file is counted once: n_files = n_unchanged + n_reused + n_encoded +
     n_failed + n_failed_before + n_pending. `n_reused` files took the vectors of known content,
     `n_failed_before` failed in an earlier run and have not changed, `n_pending` were not
-    reached because the run was interrupted.
+    reached because the run was interrupted. `n_paired` raw files are no candidates: each lies
+    beside the photo of the same shot, which stands for both.
     """
 
     collection: str
@@ -81,6 +89,7 @@ class IngestSummary(Record):
     n_encoded: int
     n_failed: int
     n_failed_before: int
+    n_paired: int
     n_pending: int
     n_deleted: int
     n_images: int
@@ -88,6 +97,27 @@ class IngestSummary(Record):
     interrupted: bool
     failures: list[Failure]
     held_deletions: list[HeldDeletion]
+
+
+class UnreachedRoot(Record):
+    """A folder that is missing or empty; its failures were kept and not tried again."""
+
+    root: str
+    n_failures: int
+
+
+class RetrySummary(Record):
+    """What `isophote failures --retry` did.
+
+    Of `n_selected` failures, `n_vanished` were forgotten because their files are gone, and those
+    of `unreached` folders were kept. `ingest` tells of the others; where a folder that could not
+    be listed was among them, of all photos below it.
+    """
+
+    n_selected: int
+    n_vanished: int
+    unreached: list[UnreachedRoot]
+    ingest: IngestSummary
 
 
 class RootReport(Record):

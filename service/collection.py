@@ -8,14 +8,13 @@ from indexer.encoders.encoder import Encoder
 from indexer.encoders.opening import open_encoder
 from indexer.gallery import Gallery, ann_reports, open_gallery
 from indexer.preprocess import preprocessing_fingerprint
-from indexer.scan import joined_path
 from indexer.settings import Settings
 from indexer.spaces import SpaceMap, projectors_digest, resolved_band, space_map
 from indexer.store import Store, disk_bytes, open_store
 from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
 from schemas.errors import MismatchError
 from schemas.model import Band, Space
-from schemas.results import CollectionReport, Failure, FailureList, RootReport
+from schemas.results import CollectionReport, RootReport
 
 
 @dataclass(slots=True)
@@ -166,21 +165,6 @@ def collection_report(collection: Collection) -> CollectionReport:
         roots=[RootReport.model_validate(row) for row in store.roots().to_pylist()],
         ann=ann_reports(store),
         n_bytes=disk_bytes(store.uri),
-    )
-
-
-def list_failures(collection: Collection) -> FailureList:
-    """Return the files that could not be indexed, by path."""
-    rows = collection.store.failures().sort_by([("root", "ascending"), ("path", "ascending")])
-    return FailureList(
-        failures=[
-            Failure(
-                path=joined_path(row["root"], row["path"]),
-                stage=row["stage"],
-                reason=row["reason"],
-            )
-            for row in rows.to_pylist()
-        ]
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from indexer.ann import faiss_is_available
 from indexer.encoders.encoder import Encoder
+from indexer.gallery import open_gallery
 from indexer.ingest import IngestProgress, ingest
 from indexer.lock import writer_lock
 from indexer.scan import resolve_root, scan
@@ -75,6 +76,8 @@ def index_photos(
         else:
             collection = open_collection(settings)
             refuse_other_choice(collection.store.info, source=source, band=band, where=uri)
+            # Before rows are added: what the last run replaced is dropped at no cost now.
+            collection.store.optimize()
         summary = ingest(
             folders,
             store=collection.store,
@@ -83,10 +86,17 @@ def index_photos(
             report=report,
             confirm_deletions=confirm_deletions,
         )
-        if summary.n_encoded + summary.n_reused + summary.n_deleted and not summary.interrupted:
-            collection.store.optimize()
-            _refresh_search(collection, n_images=summary.n_images)
+        tidy_up(collection, summary)
     return summary
+
+
+def tidy_up(collection: Collection, summary: IngestSummary) -> None:
+    """After a run, compact the collection and, if photos changed, build its search index."""
+    if summary.interrupted:
+        return
+    collection.store.optimize()
+    if summary.n_encoded + summary.n_reused + summary.n_deleted:
+        _refresh_search(collection, n_images=summary.n_images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,8 @@ def _refresh_search(collection: Collection, *, n_images: int) -> None:
     if faiss_is_available():
         model = collection.store.info.model
         for space in dict.fromkeys([model.default_image_space, "clip"]):
-            collection.gallery(space)
+            # Not `collection.gallery`, which keeps what it opened: the next batch of a watch needs
+            # the gallery of the collection as it is then.
+            open_gallery(collection.store, collection.space_map(space))
     elif n_images >= STORE_INDEX_ROWS:
         collection.store.build_vector_index()

@@ -7,7 +7,8 @@ import pytest
 
 from indexer.settings import Settings
 from schemas.collection import SCHEMA_VERSION
-from service.collection import Collection, collection_report, list_failures, open_collection
+from service.collection import Collection, collection_report, open_collection
+from service.failures import list_failures
 from service.search import parse_query, search
 from tests.fakes import COLOURS, FakeEncoder
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from indexer.encoders.encoder import EncodedImages
-from indexer.ingest import IngestProgress, ingest
+from indexer.ingest import IngestProgress, ingest, retry_failures
 from indexer.settings import Settings
 from indexer.store import create_store, vectors_of
 from schemas.collection import ModelSource
@@ -19,6 +19,7 @@ from schemas.errors import StorageError
 from schemas.tables import images_schema
 from service.collection import describe_collection
 from tests.fakes import COLOURS, FakeEncoder
+from tests.makers.raw import dng_file
 
 
 class Library:
@@ -457,3 +458,176 @@ def test_a_file_that_vanishes_during_the_run_is_a_read_failure(tmp_path):
     assert set(library.rows()) == {"a.png", "b.png"}
     assert library.run().n_failed == 0
     assert library.store.failures().num_rows == 0
+
+
+# Trying failures again
+
+
+def retry(library, *paths, **changes):
+    return retry_failures(
+        [(str(library.folder), path) for path in paths],
+        store=library.store,
+        open_encoder=lambda: library.encoder,
+        settings=library.settings.model_copy(update=changes),
+        report=library.progress.append,
+    )
+
+
+def failed_at(library):
+    return {row["path"]: row["failed_at"] for row in library.store.failures().to_pylist()}
+
+
+def test_a_retry_under_other_limits_indexes_what_failed_and_nothing_else(tmp_path):
+    library = Library(tmp_path, max_pixels=1000)
+    for name in ("big.png", "large.png"):
+        library.draw(name)  # 1,600 pixels
+    (library.folder / "text.jpg").write_text("a shopping list")
+    library.run()
+    before = failed_at(library)
+    library.draw("new.png", "blue", side=20)
+    roots = library.store.roots().to_pylist()
+
+    done = retry(library, "big.png", "text.jpg", max_pixels=2000)
+
+    assert (done.n_selected, done.n_vanished, done.unreached) == (2, 0, [])
+    counts = (done.ingest.n_files, done.ingest.n_encoded, done.ingest.n_failed)
+    assert counts == (2, 1, 1)
+    assert done.ingest.n_pending == done.ingest.n_failed_before == 0
+    assert [Path(failure.path).name for failure in done.ingest.failures] == ["text.jpg"]
+    assert library.rows() == {"big.png": ()}
+    after = failed_at(library)
+    assert after.keys() == {"large.png", "text.jpg"}
+    assert after["large.png"] == before["large.png"]
+    assert after["text.jpg"] > before["text.jpg"]
+    assert library.store.roots().to_pylist() == roots
+    assert library.progress[-1] == IngestProgress(n_done=2, n_total=2, n_failed=1)
+
+
+def test_a_retry_removes_no_photos_and_forgets_only_chosen_files_that_are_gone(library):
+    library.draw("photo.png")
+    for name in ("gone.jpg", "gone-too.jpg"):
+        (library.folder / name).write_text("text")
+    library.run()
+    for path in library.folder.iterdir():
+        path.unlink()
+    (library.folder / "something-else").touch()
+
+    done = retry(library, "gone.jpg")
+
+    assert (done.n_vanished, done.ingest.n_files, done.ingest.n_deleted) == (1, 0, 0)
+    assert library.rows() == {"photo.png": ()}
+    assert failed_at(library).keys() == {"gone-too.jpg"}
+
+
+def test_a_retry_keeps_the_failures_of_a_root_that_is_gone(library):
+    (library.folder / "bad.jpg").write_text("text")
+    library.run()
+    before = failed_at(library)
+    library.folder.rename(library.folder.with_name("elsewhere"))
+    done = retry(library, "bad.jpg")
+    assert [reached.model_dump() for reached in done.unreached] == [
+        {"root": str(library.folder), "n_failures": 1}
+    ]
+    assert failed_at(library) == before
+
+
+def test_a_retried_scan_failure_that_is_mended_becomes_a_photo(library):
+    target = library.folder.with_name("outside.png")
+    (library.folder / "link.png").symlink_to(target)
+    (summary,) = library.run().failures
+    assert (summary.stage, summary.file_size) == ("scan", None)
+    assert retry(library, "link.png").ingest.n_failed == 1
+
+    library.draw("../outside.png")
+    done = retry(library, "link.png")
+
+    assert (done.ingest.n_failed, done.ingest.n_encoded) == (0, 1)
+    assert library.rows() == {"link.png": ()}
+    assert failed_at(library) == {}
+    assert library.run().n_unchanged == 1
+
+
+def test_a_retried_file_with_the_bytes_of_a_photo_is_a_copy_of_it(library):
+    library.draw("photo.png")
+    (library.folder / "bad.png").write_text("text")
+    library.run()
+    shutil.copy(library.folder / "photo.png", library.folder / "bad.png")
+    assert retry(library, "bad.png").ingest.n_reused == 1
+    assert library.rows().keys() == {"photo.png", "bad.png"}
+    assert library.encoder.n_encoded == 1
+
+
+def test_an_interrupted_retry_keeps_what_it_did_not_reach(library):
+    for name in ("a.jpg", "gone.jpg"):
+        (library.folder / name).write_text("text")
+    library.run()
+    (library.folder / "gone.jpg").unlink()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    done = retry_failures(
+        [(str(library.folder), name) for name in ("a.jpg", "gone.jpg")],
+        store=library.store,
+        open_encoder=lambda: library.encoder,
+        settings=library.settings,
+        report=interrupt,
+    )
+    assert (done.ingest.interrupted, done.n_vanished) == (True, 0)
+    assert failed_at(library).keys() == {"a.jpg", "gone.jpg"}
+
+
+# Raw files
+
+
+def shoot(library, name, colour="red", *, side=40):
+    pytest.importorskip("rawpy")
+    pixels = np.full((side, side, 3), COLOURS[colour], np.uint8)
+    (library.folder / f"{name}.dng").write_bytes(dng_file(pixels))
+
+
+def test_a_raw_file_is_indexed_by_its_preview(library):
+    shoot(library, "a", "blue")
+    assert library.run().n_encoded == 1
+    assert library.rows("format", "width", "jpeg_quality") == {"a.dng": ("RAW", 64, None)}
+
+
+def test_a_raw_file_and_its_photo_are_one_item(library):
+    shoot(library, "a")
+    library.draw("a.jpg")
+    summary = library.run()
+    assert (summary.n_files, summary.n_encoded, summary.n_paired) == (1, 1, 1)
+    assert set(library.rows()) == {"a.jpg"}
+    (library.folder / "a.jpg").unlink()
+    library.draw("b.jpg", "blue")
+    assert library.run(confirm_deletions=True).n_paired == 0
+    assert set(library.rows()) == {"a.dng", "b.jpg"}
+
+
+def test_photos_put_beside_indexed_raw_files_take_their_place(library):
+    names = [f"{number:02}" for number in range(10)]
+    for number, name in enumerate(names):
+        shoot(library, name, side=20 + number)
+    assert library.run().n_encoded == 10
+    for number, name in enumerate(names):
+        library.draw(f"{name}.JPG", side=20 + number)
+
+    summary = library.run()
+
+    assert (summary.n_encoded, summary.n_paired, summary.n_images) == (10, 10, 10)
+    assert (summary.n_deleted, summary.n_pending, summary.held_deletions) == (0, 0, [])
+    assert set(library.rows()) == {f"{name}.JPG" for name in names}
+    again = library.run()
+    assert (again.n_unchanged, again.n_paired, again.n_encoded) == (10, 10, 0)
+
+
+def test_a_raw_file_moved_away_from_its_photo_is_an_item_again(library):
+    shoot(library, "a")
+    library.run()
+    library.draw("a.jpg")
+    (library.folder / "raw").mkdir()
+    shutil.copy(library.folder / "a.dng", library.folder / "raw" / "a.dng")
+
+    assert library.run().n_reused == 1
+
+    assert set(library.rows()) == {"a.jpg", "raw/a.dng"}

@@ -67,6 +67,19 @@ def test_large_pictures_are_measured_at_the_standard_scale_whatever_their_size()
     assert largest.brightness == pytest.approx(larger.brightness, abs=0.005)
 
 
+def test_noise_equals_a_convolution_averaged_over_blocks():
+    picture = np.random.default_rng(1).integers(60, 180, (60, 90))
+    mask = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]]
+    deviations = np.abs(convolve2d(picture, mask, mode="valid"))
+    blocks = [
+        deviations[top : top + 16, left : left + 16].mean()
+        for top in range(0, 58 - 15, 16)
+        for left in range(0, 88 - 15, 16)
+    ]
+    expected = np.quantile(blocks, 0.1) / (6.0 * math.sqrt(2.0 / math.pi))
+    assert measure_pixels(grey(picture)).noise == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("sigma", [2.0, 5.0, 12.0, 25.0])
 def test_noise_is_found_beside_texture_and_clipped_sky(sigma):
     generator = np.random.default_rng(2)

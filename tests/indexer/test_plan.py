@@ -4,17 +4,20 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from indexer import plan as plan_module
+from indexer.known_images import KnownImages
 from indexer.plan import (
-    KNOWN_COLUMNS,
+    FileList,
     KnownFiles,
-    KnownImage,
     ScanScope,
     ScopePlan,
+    plan_retry,
     plan_scope,
     scan_scopes,
 )
 from indexer.scan import ScannedFile, scan
 from schemas.tables import FAILURES_SCHEMA
+from tests.makers.stores import known_blocks
 
 CONTENT = b"\x89PNG\r\n\x1a\n"
 
@@ -35,39 +38,37 @@ def scanned_files(root):
 
 def known_images(root):
     """What a collection knows that has indexed all of a folder."""
-    return {
-        (file.root, file.path): KnownImage(image_id, file.size, file.mtime_ns, "hash")
-        for image_id, file in enumerate(scanned_files(root))
-    }
+    return KnownImages(known_blocks(*scanned_files(root)))
+
+
+def missing_keys(plan, known):
+    return [known.images.key(row) for row in plan.missing]
 
 
 def known_failure(file, *, reason="is cut short"):
-    return {"file_size": file.size, "mtime_ns": file.mtime_ns, "stage": "decode", "reason": reason}
+    state = {"file_size": file.size, "mtime_ns": file.mtime_ns}
+    return {**state, "stage": "decode", "error_class": "OSError", "reason": reason}
 
 
 # What the collection knows
 
 
 def test_known_files_are_read_from_the_tables():
-    rows = [("/a", "x.jpg", 4, 10, 11, "h4"), ("/b", "x.jpg", 2, 20, 21, "h2")]
-    images = pa.table(dict(zip(KNOWN_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
     failure = dict.fromkeys(FAILURES_SCHEMA.names) | {"root": "/a", "path": "bad.jpg"}
     failures = pa.Table.from_pylist([failure])
-    known = KnownFiles.read(images, failures)
-    assert known.images == {
-        ("/a", "x.jpg"): KnownImage(4, 10, 11, "h4"),
-        ("/b", "x.jpg"): KnownImage(2, 20, 21, "h2"),
-    }
+    known = KnownFiles.read(known_blocks(ScannedFile("/a", "x.jpg", 4, 10)), failures)
+    assert known.images.row_at(("/a", "x.jpg")) == 0
     assert known.failures == {("/a", "bad.jpg"): failure}
-    assert known.superseded == []
 
 
-def test_of_two_rows_with_one_key_the_newer_counts():
-    rows = [("/a", "x", 9, 1, 1, "new"), ("/a", "x", 3, 1, 1, "old"), ("/a", "x", 5, 1, 1, "mid")]
-    images = pa.table(dict(zip(KNOWN_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
-    known = KnownFiles.read(images, FAILURES_SCHEMA.empty_table())
-    assert known.images["/a", "x"].image_id == 9
-    assert sorted(known.superseded) == [3, 5]
+def test_a_file_list_keeps_files_in_order(monkeypatch):
+    monkeypatch.setattr(plan_module, "FILES_PER_BLOCK", 3)
+    files = [ScannedFile("/r", f"{number}.jpg", number, -number) for number in range(8)]
+    listed = FileList()
+    assert (len(listed), list(listed)) == (0, [])
+    for count, file in enumerate(files, start=1):
+        listed.append(file)
+        assert (len(listed), list(listed)) == (count, files[:count])
 
 
 # Scopes
@@ -162,9 +163,9 @@ def test_files_are_sorted_by_what_has_changed(tmp_path):
     files = {file.path: file for file in scanned_files(tmp_path)}
     root = str(tmp_path)
     known = KnownFiles(
-        images={
-            key: image for key, image in known_images(tmp_path).items() if "ed.png" not in key[1]
-        },
+        images=KnownImages(
+            known_blocks(*(file for path, file in files.items() if "ed.png" not in path))
+        ),
         failures={
             (root, name): known_failure(files[name]) for name in ("failed.png", "mended.png")
         },
@@ -177,15 +178,14 @@ def test_files_are_sorted_by_what_has_changed(tmp_path):
     (tmp_path / "gone.png").unlink()
     write(tmp_path, "sub/new.png")
     plan = plan_scope(whole(tmp_path), known)
-    assert [file.path for file in plan.todo] == [
-        "changed-size.png",
-        "changed-time.png",
-        "mended.png",
-        "sub/new.png",
+    assert [(file.path, file.mtime_ns) for file in plan.todo][:3] == [
+        ("changed-size.png", time),
+        ("changed-time.png", 1),
+        ("mended.png", 1),
     ]
-    assert plan.todo[1].mtime_ns == 1
+    assert [file.path for file in plan.todo][3:] == ["sub/new.png"]
     assert plan.settled_failures == {(root, "failed.png")}
-    assert plan.missing == [(root, "gone.png")]
+    assert missing_keys(plan, known) == [(root, "gone.png")]
     assert (plan.n_files, plan.n_unchanged, plan.n_known) == (6, 1, 4)
     assert plan.new_failures == []
 
@@ -194,7 +194,7 @@ def test_paths_are_relative_to_the_root_and_not_to_the_scanned_folder(tmp_path):
     write(tmp_path, "a/b/x.png", "a/y.png", "ab/z.png", "w.png")
     known = KnownFiles(images=known_images(tmp_path))
     plan = plan_scope(ScanScope(tmp_path, str(tmp_path), "a"), known)
-    assert (plan.n_files, plan.n_unchanged, plan.n_known, plan.missing) == (2, 2, 2, [])
+    assert (plan.n_files, plan.n_unchanged, plan.n_known, len(plan.missing)) == (2, 2, 2, 0)
     plan = plan_scope(ScanScope(tmp_path, str(tmp_path), "a/b"), KnownFiles())
     assert [(file.root, file.path) for file in plan.todo] == [(str(tmp_path), "a/b/x.png")]
 
@@ -203,7 +203,7 @@ def test_a_scope_of_one_file(tmp_path):
     write(tmp_path, "a/x.png", "a/y.png")
     known = KnownFiles(images=known_images(tmp_path))
     plan = plan_scope(ScanScope(tmp_path, str(tmp_path), "a/x.png"), known)
-    assert (plan.n_files, plan.n_unchanged, plan.n_known, plan.missing) == (1, 1, 1, [])
+    assert (plan.n_files, plan.n_unchanged, plan.n_known, len(plan.missing)) == (1, 1, 1, 0)
     fresh = plan_scope(ScanScope(tmp_path / "a", str(tmp_path / "a"), "x.png"), KnownFiles())
     assert [file.path for file in fresh.todo] == ["x.png"]
 
@@ -233,7 +233,7 @@ def test_files_below_a_folder_that_cannot_be_listed_are_not_missing(tmp_path, mo
     (tmp_path / "ab" / "z.png").unlink()
     unlistable(monkeypatch, tmp_path / "a")
     plan = plan_scope(whole(tmp_path), known)
-    assert plan.missing == [(str(tmp_path), "ab/z.png")]
+    assert missing_keys(plan, known) == [(str(tmp_path), "ab/z.png")]
     assert [(failure.path, failure.error_class) for failure in plan.new_failures] == [
         ("a", "PermissionError")
     ]
@@ -244,7 +244,7 @@ def test_nothing_is_missing_from_a_root_that_cannot_be_listed(tmp_path, monkeypa
     known = KnownFiles(images=known_images(tmp_path))
     unlistable(monkeypatch, tmp_path)
     plan = plan_scope(whole(tmp_path), known)
-    assert (plan.missing, len(plan.new_failures)) == ([], 1)
+    assert (len(plan.missing), len(plan.new_failures)) == (0, 1)
 
 
 def test_a_scan_failure_settles_until_its_reason_changes(tmp_path, monkeypatch):
@@ -266,7 +266,7 @@ def test_a_root_that_is_gone_counts_as_empty(tmp_path):
     root.rename(tmp_path / "elsewhere")
     plan = plan_scope(whole(root), known)
     assert (plan.n_files, plan.new_failures) == (0, [])
-    assert plan.missing == [(str(root), "x.png"), (str(root), "y.png")]
+    assert missing_keys(plan, known) == [(str(root), "x.png"), (str(root), "y.png")]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_root_that_is_gone_counts_as_empty(tmp_path):
 )
 def test_deletions_are_held_above_one_half(n_known, n_missing, is_held):
     plan = ScopePlan(ScanScope(Path("/r"), "/r", "a/b"), n_known=n_known)
-    held = plan.held_deletion([("/r", str(number)) for number in range(n_missing)])
+    held = plan.held_deletion(n_missing)
     assert (held is not None) is is_held
     if held is not None:
         assert (held.root, held.n_known, held.n_missing) == ("/r/a/b", n_known, n_missing)
@@ -293,4 +293,136 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):
     (file,) = plan_scope(whole(tmp_path), KnownFiles()).todo
     unreadable = known_failure(file) | {"stage": "read"}
     plan = plan_scope(whole(tmp_path), KnownFiles(failures={(file.root, file.path): unreadable}))
-    assert plan.todo == [file]
+    assert list(plan.todo) == [file]
+
+
+# Trying failures again
+
+
+def retry(root, known, *paths, known_roots=()):
+    return plan_retry([(str(root), path) for path in paths], known, known_roots=known_roots)
+
+
+def test_only_the_chosen_failures_are_tried_again(tmp_path):
+    write(tmp_path, "a.png", "sub/b.png", "c.png", "new.png")
+    failures = {
+        (file.root, file.path): known_failure(file)
+        for file in scanned_files(tmp_path)
+        if file.path != "new.png"
+    }
+    plan = retry(tmp_path, KnownFiles(failures=failures), "sub/b.png", "a.png")
+    (scope,) = plan.scopes
+    assert [file.path for file in scope.todo] == ["a.png", "sub/b.png"]
+    assert (scope.n_files, scope.n_unchanged, len(scope.missing)) == (2, 0, 0)
+    assert (plan.n_vanished, plan.unreached) == (0, {})
+
+
+def test_a_file_that_is_gone_is_decided_about_and_not_worked_on(tmp_path):
+    write(tmp_path, "a.png", "sub/b.png")
+    known = KnownFiles(failures={(str(tmp_path), name): {} for name in ("x.png", "a.png/y.png")})
+    plan = retry(tmp_path, known, "x.png", "a.png/y.png")
+    (scope,) = plan.scopes
+    assert (plan.n_vanished, scope.n_files) == (2, 0)
+    assert scope.known_failures == [(str(tmp_path), "a.png/y.png"), (str(tmp_path), "x.png")]
+
+
+def test_a_broken_link_is_still_there(tmp_path):
+    write(tmp_path, "a.png")
+    (tmp_path / "link.png").symlink_to("nowhere")
+    (failure,) = plan_scope(whole(tmp_path), KnownFiles()).new_failures
+    known = KnownFiles(failures={(failure.root, "link.png"): {"reason": failure.reason}})
+    plan = retry(tmp_path, known, "link.png")
+    assert (plan.n_vanished, plan.scopes[0].new_failures) == (0, [failure])
+
+
+@pytest.mark.parametrize("left_over", ["nothing", "an empty folder", "a file"])
+def test_failures_of_a_root_that_is_not_there_are_kept(tmp_path, left_over):
+    root = tmp_path / "drive"
+    if left_over == "an empty folder":
+        root.mkdir()
+    elif left_over == "a file":
+        root.touch()
+    write(tmp_path, "other/a.png")
+    keys = [(str(root), "x.png"), (str(root), "y.png"), (str(tmp_path / "other"), "a.png")]
+    plan = plan_retry(keys, KnownFiles(failures={key: {} for key in keys}), known_roots=[])
+    assert plan.unreached == {str(root): 2}
+    assert [scope.scope.root for scope in plan.scopes] == [tmp_path / "other"]
+
+
+def test_of_a_folder_that_can_be_listed_again_all_photos_are_looked_at(tmp_path):
+    write(tmp_path, "sub/known.png", "sub/new.png", "sub/bad.png", "sub/apart/x.png", "other.png")
+    by_path = {file.path: file for file in scanned_files(tmp_path)}
+    image = by_path["sub/known.png"]
+    failing = by_path["sub/bad.png"]
+    known = KnownFiles(
+        images=KnownImages(known_blocks(image)),
+        failures={
+            (failing.root, failing.path): known_failure(failing),
+            (str(tmp_path), "sub"): {"reason": "cannot be listed: Permission denied"},
+        },
+    )
+    apart = tmp_path / "sub" / "apart"
+    (scope,) = retry(tmp_path, known, "sub", known_roots=[tmp_path, apart]).scopes
+    assert [file.path for file in scope.todo] == ["sub/new.png"]
+    assert (scope.n_files, scope.n_unchanged) == (3, 1)
+    assert scope.settled_failures == {(failing.root, failing.path)}
+    both = retry(tmp_path, known, "sub", "sub/bad.png", known_roots=[apart]).scopes[0]
+    assert [file.path for file in both.todo] == ["sub/bad.png", "sub/new.png"]
+
+
+def test_a_folder_that_still_cannot_be_listed_fails_again(tmp_path, monkeypatch):
+    write(tmp_path, "sub/a.png")
+    unlistable(monkeypatch, tmp_path / "sub")
+    (failure,) = plan_scope(whole(tmp_path), KnownFiles()).new_failures
+    known = KnownFiles(failures={(failure.root, "sub"): {"reason": failure.reason}})
+    assert retry(tmp_path, known, "sub").scopes[0].new_failures == [failure]
+
+
+def test_a_root_that_cannot_be_listed_is_tried(tmp_path, monkeypatch):
+    unlistable(monkeypatch, tmp_path)
+    known = KnownFiles(failures={(str(tmp_path), ""): {"reason": "cannot be listed: ..."}})
+    plan = retry(tmp_path, known, "")
+    assert (plan.unreached, plan.n_vanished) == ({}, 0)
+    assert [failure.path for failure in plan.scopes[0].new_failures] == [""]
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_fails_again(tmp_path, monkeypatch):
+    write(tmp_path, "locked/a.png")
+    examined = os.stat
+
+    def stat(path, *arguments, **options):
+        if str(path).startswith(str(tmp_path / "locked")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return examined(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    known = KnownFiles(failures={(str(tmp_path), "locked/a.png"): {"reason": "is cut short"}})
+    plan = retry(tmp_path, known, "locked/a.png")
+    assert plan.n_vanished == 0
+    (failure,) = plan.scopes[0].new_failures
+    assert failure.reason == "cannot be examined: Permission denied"
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_a_raw_file_waits_for_its_extra_without_being_read_again(
+    tmp_path, monkeypatch, is_installed
+):
+    write(tmp_path, "a.cr2", "b.cr2")
+    file, other = scanned_files(tmp_path)
+    waiting = known_failure(file) | {"error_class": "MissingExtraError"}
+    failures = {(file.root, "a.cr2"): waiting, (file.root, "b.cr2"): known_failure(other)}
+    monkeypatch.setattr(plan_module, "is_raw_support_installed", lambda: is_installed)
+    plan = plan_scope(whole(tmp_path), KnownFiles(failures=failures))
+    assert list(plan.todo) == ([file] if is_installed else [])
+    assert len(plan.settled_failures) == (1 if is_installed else 2)
+
+
+def test_raw_files_beside_their_photos_are_neither_files_nor_missing(tmp_path):
+    write(tmp_path, "a.cr2", "b.cr2", "sub/a.jpg")
+    known = KnownFiles(known_images(tmp_path))
+    write(tmp_path, "a.jpg", "b.jpg")
+    plan = plan_scope(whole(tmp_path), known)
+    assert [file.path for file in plan.todo] == ["a.jpg", "b.jpg"]
+    assert (plan.n_files, plan.n_unchanged, plan.n_known, plan.n_paired) == (3, 1, 3, 2)
+    assert [known.images.key(row)[1] for row in plan.paired] == ["a.cr2", "b.cr2"]
+    assert missing_keys(plan, known) == []

@@ -134,3 +134,16 @@ def test_equal_to_open_clip(target, resize, interpolation):
         expected = np.rint(theirs(Image.fromarray(pixels)).numpy().transpose(1, 2, 0) * 255.0)
         allowed = 2 if max(width, height) > 4 * min(width, height) else 0
         assert largest_difference(preprocess(pixels, ours), expected) <= allowed
+
+
+@pytest.mark.parametrize("resize", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("width", [300, 4000], ids=["photo", "panorama"])
+def test_only_the_extent_of_a_picture_is_taken(resize, width):
+    drawn = drawn_photo(4, width=width, height=200)
+    framed = np.pad(drawn, ((13, 15), (12, 14), (0, 0)), mode="edge")
+    taken = preprocess(framed, made(resize), extent=(12, 13, 12 + width, 213))
+    alone = preprocess(drawn, made(resize))
+    # Not equal: the filter reaches over the border, and rounds in another place.
+    assert np.abs(taken.astype(int) - alone).mean() < 0.2
+    whole = preprocess(framed, made(resize))
+    assert np.abs(whole.astype(int) - alone).mean() > 1

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.scan import (
+    PairedRaw,
     ScanFailure,
     ScannedFile,
     filesystem_path,
@@ -60,6 +61,25 @@ def test_without_an_extension_the_first_bytes_decide(tmp_path):
     write(tmp_path, "README", "jpg", "empty", content=b"")
     write(tmp_path, "IMG_2.bak", content=PNG_HEAD)
     assert found(tmp_path) == ["IMG_1"]
+
+
+def test_raw_files_beside_the_photo_of_their_shot_are_told_apart(tmp_path):
+    write(tmp_path, "a/1.CR2", "a/1.JPG", "a/1.dng", "a/2.nef", "b/2.jpg", "a/.3.jpg", "a/3.arw")
+    root = str(tmp_path)
+    assert found(tmp_path) == ["a/1.JPG", "a/2.nef", "a/3.arw", "b/2.jpg"]
+    paired = [entry for entry in scan(tmp_path) if isinstance(entry, PairedRaw)]
+    assert paired == [PairedRaw(root, "a/1.CR2"), PairedRaw(root, "a/1.dng")]
+
+
+def test_a_photo_that_cannot_be_examined_has_no_pair(tmp_path):
+    write(tmp_path, "a.cr2", "b.cr2", "b.jpg/c.jpg")
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "unmounted")
+    assert found(tmp_path) == ["a.cr2", "b.cr2", "b.jpg/c.jpg"]
+
+
+def test_a_single_raw_file_is_listed_beside_its_photo(tmp_path):
+    write(tmp_path, "a.cr2", "a.jpg")
+    assert found(tmp_path / "a.cr2") == ["a.cr2"]
 
 
 def test_a_single_file_is_listed_below_its_parent(tmp_path):
@@ -205,6 +225,17 @@ def test_a_name_that_already_holds_a_private_character_is_told_from_an_escape():
         (b"\x00\x00\x00\x14ftypheic\x00\x00\x00\x00mif1", "HEIF"),
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "AVIF"),
         (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  ", None),
+        (b"II*\x00\x10\x00\x00\x00CR\x02\x00", "RAW"),
+        (b"II*\x00\x10\x00\x00\x00IIIITwaR", "RAW"),
+        (b"MM\x00*\x00\x00\x00\x10MMMMRawT", "RAW"),
+        (b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom", "RAW"),
+        (b"II\x1a\x00\x00\x00HEAPCCDR", "RAW"),
+        (b"FUJIFILMCCD-RAW 0201", "RAW"),
+        (b"IIRO\x08\x00\x00\x00", "RAW"),
+        (b"MMOR\x00\x00\x00\x08", "RAW"),
+        (b"IIU\x00\x18\x00\x00\x00", "RAW"),
+        (b"FOVb\x01\x00\x02\x00", "RAW"),
+        (b"\x00MRM\x00\x00\x00\x00", "RAW"),
         (b"", None),
     ],
 )

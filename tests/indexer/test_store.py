@@ -1,6 +1,10 @@
+import re
 import resource
 import shutil
+import time
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -88,6 +92,13 @@ def test_a_new_collection_is_empty(tmp_path):
 
 
 # Reading
+
+
+def test_image_blocks_are_bounded_and_complete(store, monkeypatch):
+    monkeypatch.setattr(store_module, "READ_ROWS", 20)
+    blocks = list(store.image_blocks(["path", "image_id"]))
+    assert max(map(len, blocks)) <= 20
+    assert pa.Table.from_batches(blocks).equals(store.images(["path", "image_id"]))
 
 
 def test_images_by_id_keeps_order_and_repeats_and_leaves_out_unknown(store):
@@ -289,6 +300,31 @@ def test_replace_failures_replaces_all_of_them(tmp_path):
         assert store.failures().schema == FAILURES_SCHEMA
 
 
+def test_failures_that_match_a_condition(tmp_path):
+    store = new_store(tmp_path / "c")
+    store.replace_failures(failure_rows("a.heic", "sub/b.heic", "c.jpg"))
+    matching = store.failures("path like '%.heic'")
+    assert matching["path"].to_pylist() == ["a.heic", "sub/b.heic"]
+    assert matching.schema == FAILURES_SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        pytest.param("path = 'a'; drop", "it must be one condition", id="semicolon"),
+        pytest.param("path = ?", "it must be one condition", id="placeholder"),
+        pytest.param("path = $1", "it must be one condition", id="numbered-placeholder"),
+        pytest.param("width > 3", "file_size", id="unknown-column-names-the-columns"),
+        pytest.param("path like", ".", id="no-sql"),
+    ],
+)
+def test_a_wrong_condition_on_failures(tmp_path, where, reason):
+    store = new_store(tmp_path / "c")
+    store.replace_failures(failure_rows("a.jpg"))
+    with pytest.raises(FilterError, match=f"the filter {re.escape(repr(where))} .*{reason}"):
+        store.failures(where)
+
+
 def test_record_roots_adds_and_updates(tmp_path):
     store = new_store(tmp_path / "c")
     store.record_roots(root_rows({"/a": 1, "/b": 2}))
@@ -323,6 +359,87 @@ def test_optimizing_leaves_the_rows_as_they_are(tmp_path, monkeypatch):
     assert store.images_by_id(ids(120, 50, 119), [])["image_id"].to_pylist() == [120, 119]
     store.optimize()
     assert store.count_images() == 119
+
+
+# Compaction and old versions
+
+
+def data_files(store, table="images"):
+    return {path.name for path in Path(store.uri, f"{table}.lance", "data").iterdir()}
+
+
+def append_small_runs(store, count):
+    for _ in range(count):
+        first_id = store.next_image_id()
+        store.append_images(image_rows(store, random_features(2), first_id=first_id))
+
+
+def test_a_few_small_runs_rewrite_nothing(tmp_path):
+    store = new_store(tmp_path / "c", features=random_features(50))
+    append_small_runs(store, store_module.MIN_FRAGMENTS - 1)
+    files, version = data_files(store), store.version
+    store.optimize()
+    assert (data_files(store), store.version) == (files, version)
+
+
+def test_many_small_runs_are_compacted_into_one_file(tmp_path):
+    store = new_store(tmp_path / "c", features=random_features(50))
+    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    before = data_files(store)
+    store.optimize()
+    after = data_files(store)
+    assert len(after - before) == 1
+    assert before < after  # readers may still be at them
+    assert store.images(["image_id"]).num_rows == 50 + 2 * store_module.MIN_FRAGMENTS
+    store.optimize()
+    assert data_files(store) == after
+
+
+def test_indexed_rows_are_compacted_with_those_that_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "INDEXED_ROWS", 40)
+    store = new_store(tmp_path / "c", features=random_features(50))
+    store.optimize()
+    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    before = data_files(store)
+    store.optimize()
+    assert len(data_files(store) - before) == 1
+    assert store.images_by_id(ids(57, 3), [])["image_id"].to_pylist() == [57, 3]
+
+
+def test_more_rows_may_lie_in_more_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "ROWS_PER_FRAGMENT", 10)
+    store = new_store(tmp_path / "c", features=random_features(50))
+    append_small_runs(store, 8)
+    files = data_files(store)
+    store.optimize()
+    assert data_files(store) == files
+
+
+@pytest.mark.slow
+def test_a_version_stays_for_a_while_after_it_was_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "AGE_MARGIN", timedelta(seconds=0.1))
+    store = new_store(tmp_path / "c", features=random_features(50))
+    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    scattered = data_files(store)
+    time.sleep(1.2)
+    # Made over a second ago, but replaced only now.
+    store.optimize(keep_versions=timedelta(seconds=1))
+    compacted = data_files(store)
+    assert scattered < compacted
+    time.sleep(1.2)
+    store.optimize(keep_versions=timedelta(seconds=1))
+    assert data_files(store) == compacted - scattered
+    assert store.count_images() == 50 + 2 * store_module.MIN_FRAGMENTS
+
+
+def test_old_versions_of_small_tables_do_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "AGE_MARGIN", timedelta(0))
+    store = new_store(tmp_path / "c")
+    for count in range(30):
+        store.record_roots(root_rows({"/a": count}))
+        store.optimize(keep_versions=timedelta(0))
+    assert len(data_files(store, "roots")) <= 2
+    assert store.roots()["n_files"].to_pylist() == [29]
 
 
 # Places that cannot be opened

@@ -66,7 +66,8 @@ def test_a_file_that_takes_too_long_fails_and_the_next_one_does_not(name, stage)
     assert outcome(hanging) == (
         stage,
         "TimeoutError",
-        f"takes longer than 0.5 s to {stage}; raise --file-seconds",
+        f"takes longer than 0.5 s to {stage}; raise ISOPHOTE_FILE_SECONDS, "
+        "or --file-seconds of `isophote failures --retry`",
     )
     assert [outcome(before), outcome(after)] == ["new", "new"]
 

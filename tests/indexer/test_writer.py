@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from indexer.plan import KNOWN_COLUMNS, KnownFiles
+from indexer.known_images import KNOWN_COLUMNS
+from indexer.plan import KnownFiles
 from indexer.prepare import PhotoFailure
 from indexer.scan import ScanFailure, ScannedFile
 from indexer.store import open_store
@@ -19,7 +20,7 @@ def store(tmp_path):
 
 
 def writer_of(store, *, append_rows=100, append_seconds=3600.0):
-    known = KnownFiles.read(store.images(KNOWN_COLUMNS), store.failures())
+    known = KnownFiles.read(store.image_blocks(KNOWN_COLUMNS), store.failures())
     return Writer(store, known, append_rows=append_rows, append_seconds=append_seconds)
 
 

@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from indexer.arrays import FloatArray, IntArray
 from indexer.encoders.encoder import Projectors
+from indexer.known_images import KNOWN_COLUMNS
+from indexer.rows import file_columns
+from indexer.scan import ScannedFile
 from indexer.spaces import projectors_digest, space_map
 from indexer.store import Store, create_store
 from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
@@ -102,6 +105,17 @@ def new_store(
     if features is not None:
         store.append_images(image_rows(store, features))
     return store
+
+
+def known_blocks(*files: ScannedFile, first_id: int = 0) -> list[pa.RecordBatch]:
+    """What a collection knows of files that it has, each with bytes of its own."""
+    numbers = range(first_id, first_id + len(files))
+    rows = {
+        **file_columns(files),
+        "image_id": list(numbers),
+        "content_hash": [f"{number:064x}" for number in numbers],
+    }
+    return pa.table({name: rows[name] for name in KNOWN_COLUMNS}).to_batches()
 
 
 def _schema(store: Store) -> pa.Schema:
