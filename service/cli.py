@@ -4,13 +4,16 @@ Results go to stdout, progress and messages to stderr. Exit status: 0 done, 1 so
 can mend, 2 wrong usage, 130 interrupted.
 """
 
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-# Everything else is imported inside the commands: `isophote --help` answers in under 0.3 s.
+from schemas.errors import Stage
+
+# Everything heavier is imported inside the commands: `isophote --help` answers in under 0.3 s.
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
@@ -67,6 +70,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads to use.  [default: all cores]"
 )
+max_pixels_option = click.option(
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 200 MP]"
+)
+file_seconds_option = click.option(
+    "--file-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Give up on a file that takes longer to read, or to decode.  [default: 120]",
+)
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -92,15 +103,17 @@ device_option = click.option(
     help="Singular values that the intra-modal projector of a new collection leaves out.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Photos per forward pass.")
-@click.option(
-    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 200 MP]"
-)
-@click.option(
-    "--file-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Give up on a file that takes longer to read, or to decode.  [default: 120]",
-)
+@max_pixels_option
+@file_seconds_option
 @click.option("--confirm-deletions", is_flag=True, help="Forget files that are gone, however many.")
+@click.option("--watch", is_flag=True, help="Index, then keep following changes until Ctrl-C.")
+@click.option(
+    "--rescan",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="With --watch: look through all folders so often in any case, as network drives tell no "
+    "changes.  [default: 600]",
+)
 @threads_option
 @device_option
 @json_option
@@ -111,6 +124,8 @@ def index(
     band: tuple[int, int] | None,
     batch_size: int | None,
     confirm_deletions: bool,
+    watch: bool,
+    rescan: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -122,12 +137,17 @@ def index(
     \b
     isophote index ~/Pictures
     isophote index /photos --model ViT-B-32 --pretrained openai -c ./vit.isophote
+    isophote index ~/Pictures --watch
     """
     from schemas.collection import ModelSource
     from schemas.model import Band
     from service.indexing import index_photos
     from service.terminal import show_ingest, show_progress
 
+    if rescan is not None and not watch:
+        raise click.UsageError("--rescan needs --watch")
+    if watch:
+        _stop_like_ctrl_c(signal.SIGTERM)
     if pretrained is not None and model is None:
         raise click.UsageError("--pretrained needs --model")
     settings = _settings(
@@ -147,6 +167,9 @@ def index(
     if as_json:
         click.echo(summary.model_dump_json())
     show_ingest(summary, with_counts=not as_json)
+    if watch:
+        _follow(paths, summary, settings=settings, rescan=rescan, as_json=as_json)
+        return
     if summary.interrupted:
         sys.exit(_EXIT_INTERRUPTED)
     if summary.n_failed or summary.held_deletions:
@@ -240,24 +263,92 @@ def info(collection: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--stage", type=click.Choice(get_args(Stage)), help="Only those that failed there.")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Only those for which this holds: a condition on root, path (relative to root), stage, "
+    "reason, error_class, file_size (bytes), mtime_ns and failed_at.",
+)
+@click.option(
+    "--export",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write them into a .csv, .jsonl or .parquet file.",
+)
+@click.option(
+    "--print0", "-0", is_flag=True, help="Print paths only, each ended by NUL, as for xargs -0."
+)
+@click.option(
+    "--retry", is_flag=True, help="Try them again; the exit status is 1 if any fails again."
+)
+@max_pixels_option
+@file_seconds_option
 @collection_option
+@threads_option
+@device_option
 @json_option
-def failures(collection: str | None, as_json: bool) -> None:
+def failures(
+    target: Path | None,
+    print0: bool,
+    retry: bool,
+    as_json: bool,
+    stage: Any,
+    where: str | None,
+    **options: Any,
+) -> None:
     """List the files that could not be indexed, and why.
 
-    They are tried again when they change.
+    `isophote index` tries them again when they change. With --retry they are tried now, under the
+    limits given with it.
 
     \b
     isophote failures
+    isophote failures --stage decode --where "path like '%.heic'" --export broken.csv
+    isophote failures --print0 | xargs -0 ls -l
+    isophote failures --retry --max-pixels 400000000
     """
-    from service.collection import list_failures, open_collection
-    from service.terminal import show_failures
+    from service.collection import open_collection
+    from service.failures import export_failures, list_failures, nul_separated_paths
+    from service.terminal import show_exported_failures, show_failures
 
-    listed = list_failures(open_collection(_settings(collection=collection)))
-    if as_json:
+    if [retry, print0, target is not None, as_json and not retry].count(True) > 1:
+        raise click.UsageError(
+            "give one of --export, --print0, --retry and --json; only the last two go together"
+        )
+    collection = open_collection(_settings(**options))
+    if retry:
+        _retry_failures(collection, stage=stage, where=where, as_json=as_json)
+        return
+    listed = list_failures(collection, stage=stage, where=where)
+    if target is not None:
+        export_failures(listed, target)
+        show_exported_failures(len(listed.failures), target)
+    elif print0:
+        click.echo(nul_separated_paths(listed), nl=False)
+    elif as_json:
         click.echo(listed.model_dump_json())
     else:
-        show_failures(listed.failures)
+        show_failures(listed.failures, is_selection=bool(stage or where))
+
+
+def _retry_failures(collection: Any, *, stage: Any, where: str | None, as_json: bool) -> None:
+    from service.failures import retry_failures
+    from service.terminal import show_no_failures, show_progress, show_retry
+
+    with show_progress() as report:
+        retry = retry_failures(collection, stage=stage, where=where, report=report)
+    if as_json:
+        click.echo(retry.model_dump_json())
+    if not retry.n_selected:
+        show_no_failures(is_selection=bool(stage or where))
+        return
+    show_retry(retry, with_counts=not as_json)
+    if retry.ingest.interrupted:
+        sys.exit(_EXIT_INTERRUPTED)
+    if retry.ingest.n_failed or retry.unreached:
+        sys.exit(_EXIT_FAILED)
 
 
 @cli.command()
@@ -336,6 +427,44 @@ def export(
         click.echo(agreement.model_dump_json())
     else:
         show_agreement(agreement)
+
+
+def _follow(
+    paths: tuple[Path, ...], first: Any, *, settings: Any, rescan: float | None, as_json: bool
+) -> None:
+    """Show what a watch does until it is interrupted."""
+    from service.terminal import show_progress, show_watch_notice, show_watch_run
+    from service.watching import WatchPace, follow_changes
+
+    try:
+        if not first.interrupted:
+            click.echo("Watching for changes; press Ctrl-C to stop.", err=True)
+            for told in follow_changes(
+                paths,
+                first=first,
+                settings=settings,
+                reporting=show_progress,
+                pace=WatchPace() if rescan is None else WatchPace(rescan_seconds=rescan),
+            ):
+                if isinstance(told, str):
+                    show_watch_notice(told)
+                else:
+                    show_watch_run(told, as_json=as_json)
+    except KeyboardInterrupt:
+        pass
+    click.echo("Stopped watching.", err=True)
+
+
+def _stop_like_ctrl_c(number: int) -> None:
+    """Let a signal, as a service is stopped by, do what Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        # A shell starts background jobs with Ctrl-C ignored.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(number, interrupt)
 
 
 def _settings(**options: Any) -> Any:

@@ -5,8 +5,10 @@ Lines, and no tables: they survive a narrow terminal, a pipe and grep.
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -18,6 +20,7 @@ from schemas.results import (
     Hit,
     IngestSummary,
     RatedPhoto,
+    RetrySummary,
     SearchResult,
 )
 from service.demo import Demo
@@ -26,6 +29,7 @@ from service.demo import Demo
 LOG_SECONDS = 5.0
 
 SHOWN_FAILURES = 20
+SHOWN_REASONS = 5
 
 # A newline or an escape sequence in a file's name must not reach the terminal.
 _CONTROLS = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
@@ -68,6 +72,20 @@ def show_ingest(summary: IngestSummary, *, with_counts: bool) -> None:
         )
 
 
+def show_watch_run(summary: IngestSummary, *, as_json: bool) -> None:
+    """Print what one run of a watch did, on one line; on stderr what needs attention."""
+    if as_json:
+        click.echo(summary.model_dump_json())
+    elif told := _changes_told(summary):
+        click.echo(f"{_now()}  {told}; {_photos(summary.n_images)} in all.")
+    show_ingest(summary, with_counts=False)
+
+
+def show_watch_notice(sentence: str) -> None:
+    """Print on stderr what hinders a watch."""
+    click.echo(f"{_now()}  {shown_path(sentence)}", err=True)
+
+
 def show_hits(found: SearchResult) -> None:
     """Print the hits of a search, best first: similarity, quality, id, path."""
     if not found.hits:
@@ -79,12 +97,42 @@ def show_hits(found: SearchResult) -> None:
         click.echo(_hit_line(hit))
 
 
-def show_failures(failures: list[Failure]) -> None:
-    """Print the files that could not be indexed."""
+def show_failures(failures: list[Failure], *, is_selection: bool) -> None:
+    """Print the files that could not be indexed, and on stderr how many failed where and why."""
     if not failures:
-        click.echo("Every file could be indexed.", err=True)
+        show_no_failures(is_selection=is_selection)
+        return
     for failure in failures:
         click.echo(_failure_line(failure))
+    stages = Counter(failure.stage for failure in failures).most_common()
+    told = ", ".join(f"{count:,} {stage}" for stage, count in stages)
+    click.echo(f"{_failures(len(failures))}: {told}.", err=True)
+    # A list that fits a screen is read; of a longer one this is what a person wants to know.
+    if len(failures) > SHOWN_FAILURES:
+        _show_reasons(failures)
+
+
+def show_no_failures(*, is_selection: bool) -> None:
+    """Say that there are no failures, or none that were asked for."""
+    click.echo("No failure matches." if is_selection else "Every file could be indexed.", err=True)
+
+
+def show_exported_failures(count: int, target: Path) -> None:
+    """Say how many failures were written where."""
+    click.echo(f"Wrote {_failures(count)} to {shown_path(str(target))}.")
+
+
+def show_retry(retry: RetrySummary, *, with_counts: bool) -> None:
+    """Print what trying failures again did, and on stderr what needs attention."""
+    show_ingest(retry.ingest, with_counts=with_counts and retry.ingest.n_files > 0)
+    if retry.n_vanished:
+        click.echo(f"Forgot {_failures(retry.n_vanished)} of files that are gone.", err=True)
+    for unreached in retry.unreached:
+        click.echo(
+            f"{shown_path(unreached.root)} is missing or empty: kept its "
+            f"{_failures(unreached.n_failures)} without trying again. Is the drive mounted?",
+            err=True,
+        )
 
 
 def show_collection(report: CollectionReport) -> None:
@@ -221,11 +269,26 @@ def _rate(state: IngestProgress, started: float) -> float:
     return state.n_done / max(time.monotonic() - started, 1e-3)
 
 
+def _changes_told(summary: IngestSummary) -> str:
+    counts = [
+        (summary.n_encoded, "indexed"),
+        (summary.n_reused, "known by content"),
+        (summary.n_deleted, "removed"),
+        (summary.n_failed, "failed"),
+    ]
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
+
+
 def _counts_line(summary: IngestSummary) -> str:
     counts = [
         (summary.n_encoded, "indexed"),
         (summary.n_reused, "known by content"),
         (summary.n_unchanged, "unchanged"),
+        (summary.n_paired, _paired_raws(summary.n_paired)),
         (summary.n_deleted, "removed"),
         (summary.n_failed, "failed"),
         (summary.n_failed_before, "failed before and unchanged"),
@@ -233,6 +296,10 @@ def _counts_line(summary: IngestSummary) -> str:
     ]
     told = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing to do"
     return f"{_photos(summary.n_files)} in {_duration(summary.seconds)}: {told}."
+
+
+def _paired_raws(count: int) -> str:
+    return "raw file paired with its photo" if count == 1 else "raw files paired with their photo"
 
 
 def _hit_line(hit: Hit) -> str:
@@ -248,6 +315,17 @@ def _rated_line(photo: RatedPhoto) -> str:
 
 def _failure_line(failure: Failure) -> str:
     return f"{shown_path(failure.path)} {failure.reason} [{failure.stage}]"
+
+
+def _show_reasons(failures: list[Failure]) -> None:
+    reasons = Counter(f"{failure.reason} [{failure.stage}]" for failure in failures)
+    click.echo("Most often:", err=True)
+    for reason, count in reasons.most_common(SHOWN_REASONS):
+        click.echo(f"{count:9,}  {shown_path(reason)}", err=True)
+
+
+def _failures(count: int) -> str:
+    return f"{count:,} failure" if count == 1 else f"{count:,} failures"
 
 
 def _photos(count: int) -> str:

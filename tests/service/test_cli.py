@@ -170,6 +170,72 @@ def test_failures_are_listed(photos, place):
     ]
     listed = json.loads(run("failures", "-c", place, "--json").stdout)
     assert [failure["stage"] for failure in listed["failures"]] == ["decode", "decode"]
+    assert [failure["file_size"] for failure in listed["failures"]] == [0, 15]
+
+
+def test_failures_are_counted_on_stderr(place):
+    assert run("failures", "-c", place).stderr == "2 failures: 2 decode.\n"
+
+
+def test_failures_are_selected_by_stage_and_condition(photos, place):
+    result = run("failures", "-c", place, "--stage", "decode", "--where", "path like '%.png'")
+    assert result.stdout == f"{photos}/empty.png is empty (0 bytes) [decode]\n"
+    none = run("failures", "-c", place, "--stage", "read")
+    assert (none.exit_code, none.stdout, none.stderr) == (0, "", "No failure matches.\n")
+
+
+def test_failed_paths_are_printed_for_xargs(photos, place):
+    result = run("failures", "-c", place, "-0")
+    assert result.stdout_bytes == os.fsencode(f"{photos}/empty.png\0{photos}/list.jpg\0")
+    assert result.stderr == ""
+
+
+def test_failures_are_exported(place, tmp_path):
+    result = run("failures", "-c", place, "--export", tmp_path / "failures.csv")
+    assert result.stdout == f"Wrote 2 failures to {tmp_path}/failures.csv.\n"
+    assert len((tmp_path / "failures.csv").read_text().splitlines()) == 3
+    refused = run("failures", "-c", place, "--export", tmp_path / "failures.xlsx")
+    assert_refused(refused, "failures.xlsx", ".csv, .jsonl, .parquet")
+
+
+def test_failures_are_tried_again(tmp_path):
+    folder, place = tmp_path / "photos", tmp_path / "collection"
+    folder.mkdir()
+    (folder / "photo.png").write_bytes(image_file(drawn_photo(1), "PNG"))
+    (folder / "list.jpg").write_text("a shopping list")
+    assert run("index", folder, "-c", place, ISOPHOTE_MAX_PIXELS="10").exit_code == 1
+
+    again = run("failures", "--retry", "-c", place)
+    assert again.exit_code == 1
+    assert "2 photos in" in again.stdout
+    assert "1 indexed, 1 failed" in again.stdout
+    assert again.stderr == f"{folder}/list.jpg is text, not an image [decode]\n"
+
+    (folder / "list.jpg").unlink()
+    gone = run("failures", "--retry", "--json", "-c", place)
+    assert gone.exit_code == 0
+    retry = json.loads(gone.stdout)
+    assert (retry["n_selected"], retry["n_vanished"], retry["ingest"]["n_files"]) == (1, 1, 0)
+    assert gone.stderr == "Forgot 1 failure of files that are gone.\n"
+
+    nothing = run("failures", "--retry", "-c", place)
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert nothing.stderr == "Every file could be indexed.\n"
+
+
+def test_failures_of_a_drive_that_is_not_mounted_are_kept(tmp_path):
+    folder, place = tmp_path / "drive", tmp_path / "collection"
+    folder.mkdir()
+    (folder / "list.jpg").write_text("a shopping list")
+    run("index", folder, "-c", place)
+    folder.rename(tmp_path / "elsewhere")
+    result = run("failures", "--retry", "-c", place)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"{folder} is missing or empty: kept its 1 failure without trying again. "
+        "Is the drive mounted?\n"
+    )
+    assert len(json.loads(run("failures", "--json", "-c", place).stdout)["failures"]) == 1
 
 
 def test_no_such_path_writes_nothing(tmp_path):
@@ -237,6 +303,8 @@ def test_a_damaged_collection(place, tmp_path):
 def test_an_invalid_filter(place):
     result = run("search", "a dog", "-c", place, "--where", "colour = 'red'")
     assert_refused(result, "colour = 'red'", "quality")
+    result = run("failures", "-c", place, "--where", "colour = 'red'")
+    assert_refused(result, "colour = 'red'", "error_class")
 
 
 def test_a_query_that_is_no_image(photos, place):
@@ -255,6 +323,9 @@ def test_a_query_photo_that_does_not_exist(place):
         pytest.param(["search", "a dog", "--space", "moon"], id="unknown-space"),
         pytest.param(["index", ".", "--threads", "0"], id="no-threads"),
         pytest.param(["index", ".", "--pretrained", "openai"], id="pretrained-alone"),
+        pytest.param(["failures", "--stage", "lunch"], id="unknown-stage"),
+        pytest.param(["failures", "--retry", "--print0"], id="retry-and-list"),
+        pytest.param(["failures", "--json", "--export", "x.csv"], id="two-outputs"),
         pytest.param(["nonsense"], id="unknown-command"),
     ],
 )

@@ -6,14 +6,10 @@ import pytest
 
 from indexer.ann import faiss_is_available
 from indexer.encoders.encoder import Projectors
-from indexer.plan import KnownFiles
-from indexer.prepare import PhotoFailure
 from indexer.preprocess import preprocessing_fingerprint
-from indexer.scan import ScannedFile
 from indexer.settings import Settings
 from indexer.spaces import projectors_digest
 from indexer.store import disk_bytes
-from indexer.writer import Writer
 from schemas.collection import SCHEMA_VERSION, ModelSource
 from schemas.errors import (
     CollectionNotFoundError,
@@ -27,7 +23,6 @@ from service.collection import (
     Collection,
     collection_report,
     describe_collection,
-    list_failures,
     open_collection,
     refuse_mismatch,
     refuse_other_choice,
@@ -212,24 +207,3 @@ def test_roots_are_reported(place):
     collection.store.record_roots(pa.Table.from_pylist([row], schema=ROOTS_SCHEMA))
     (root,) = collection_report(collection).roots
     assert root.model_dump() == row
-
-
-def test_failures_are_listed_by_path(place):
-    collection = opened(place)
-    writer = Writer(collection.store, KnownFiles(), append_rows=10, append_seconds=10)
-    for root, path in (("/b", "x.jpg"), ("/a", "z.jpg"), ("/a", "sub/y.jpg"), ("/", "w.jpg")):
-        file = ScannedFile(root, path, 1, 1)
-        writer.add_failure(PhotoFailure(file, "decode", "OSError", f"is {path}"))
-    writer.commit()
-    failures = list_failures(collection).failures
-    assert [failure.path for failure in failures] == [
-        "/w.jpg",
-        "/a/sub/y.jpg",
-        "/a/z.jpg",
-        "/b/x.jpg",
-    ]
-    assert failures[1].model_dump() == {
-        "path": "/a/sub/y.jpg",
-        "stage": "decode",
-        "reason": "is sub/y.jpg",
-    }

@@ -2,19 +2,31 @@
 
 import io
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer.ingest import IngestProgress
-from schemas.results import ExportAgreement, Failure, HeldDeletion, IngestSummary
+from schemas.results import (
+    ExportAgreement,
+    Failure,
+    HeldDeletion,
+    IngestSummary,
+    RetrySummary,
+    UnreachedRoot,
+)
 from service import terminal
 from service.terminal import (
     SHOWN_FAILURES,
+    SHOWN_REASONS,
     show_agreement,
+    show_exported_failures,
     show_failures,
     show_ingest,
     show_progress,
+    show_retry,
     shown_path,
 )
 
@@ -30,8 +42,15 @@ def summary(**changes) -> IngestSummary:
     return IngestSummary(**{"failures": [], "held_deletions": [], **counts, **rest, **changes})
 
 
-def failure(name: str) -> Failure:
-    return Failure(path=f"/photos/{name}", stage="decode", reason="is text, not an image")
+def failure(name: str, *, stage: str = "decode", reason: str = "is text, not an image") -> Failure:
+    return Failure(
+        path=f"/photos/{name}",
+        stage=stage,
+        reason=reason,
+        error_class="PhotoError",
+        file_size=4,
+        failed_at=datetime(2026, 11, 22, 12, tzinfo=UTC),
+    )
 
 
 def test_counts_that_are_not_zero_are_told(capsys):
@@ -43,6 +62,15 @@ def test_counts_that_are_not_zero_are_told(capsys):
         "1,234 photos in 1.2 s: 1,200 indexed, 30 known by content, 4 failed.",
         "The collection /c holds 5,000 photos.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(1, "1 raw file paired with its photo"), (1200, "1,200 raw files paired with their photo")],
+)
+def test_paired_raw_files_are_told(capsys, count, told):
+    show_ingest(summary(n_files=2, n_unchanged=2, n_paired=count), with_counts=True)
+    assert capsys.readouterr().out.startswith(f"2 photos in 1.2 s: 2 unchanged, {told}.\n")
 
 
 def test_nothing_to_do_is_told(capsys):
@@ -76,8 +104,63 @@ def test_an_interruption_says_how_to_go_on(capsys):
 
 
 def test_no_failures_are_told(capsys):
-    show_failures([])
+    show_failures([], is_selection=False)
     assert capsys.readouterr() == ("", "Every file could be indexed.\n")
+
+
+def test_no_failures_among_those_asked_for_are_told(capsys):
+    show_failures([], is_selection=True)
+    assert capsys.readouterr() == ("", "No failure matches.\n")
+
+
+def test_a_few_failures_are_counted_by_stage(capsys):
+    show_failures([failure("a.jpg"), failure("b.jpg", stage="read")], is_selection=False)
+    assert capsys.readouterr() == (
+        "/photos/a.jpg is text, not an image [decode]\n"
+        "/photos/b.jpg is text, not an image [read]\n",
+        "2 failures: 1 decode, 1 read.\n",
+    )
+
+
+def test_of_many_failures_the_most_frequent_reasons_are_told(capsys):
+    many = [failure(f"{number}.jpg") for number in range(1200)]
+    few = [failure(f"{n}.png", stage="read", reason=f"is \x1b{n}") for n in range(SHOWN_REASONS)]
+    show_failures([*few, *many], is_selection=False)
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1200 + SHOWN_REASONS
+    assert shown.err.splitlines() == [
+        "1,205 failures: 1,200 decode, 5 read.",
+        "Most often:",
+        "    1,200  is text, not an image [decode]",
+        *(f"        1  is \\x1b{n} [read]" for n in range(SHOWN_REASONS - 1)),
+    ]
+
+
+def test_a_retry_tells_of_files_and_folders_that_are_gone(capsys):
+    retry = RetrySummary(
+        n_selected=7,
+        n_vanished=1,
+        unreached=[UnreachedRoot(root="/media/u\nsb", n_failures=4)],
+        ingest=summary(n_files=2, n_encoded=2, n_images=5),
+    )
+    show_retry(retry, with_counts=True)
+    assert capsys.readouterr() == (
+        "2 photos in 1.2 s: 2 indexed.\nThe collection /c holds 5 photos.\n",
+        "Forgot 1 failure of files that are gone.\n"
+        "/media/u\\x0asb is missing or empty: kept its 4 failures without trying again. "
+        "Is the drive mounted?\n",
+    )
+
+
+def test_a_retry_that_found_no_file_counts_none(capsys):
+    retry = RetrySummary(n_selected=3, n_vanished=3, unreached=[], ingest=summary())
+    show_retry(retry, with_counts=True)
+    assert capsys.readouterr() == ("", "Forgot 3 failures of files that are gone.\n")
+
+
+def test_an_export_says_how_many_rows_went_where(capsys):
+    show_exported_failures(1204, Path("bro\nken.csv"))
+    assert capsys.readouterr().out == "Wrote 1,204 failures to bro\\x0aken.csv.\n"
 
 
 def test_an_agreement_is_one_line(capsys):
