@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from indexer.arrays import BoolArray, IntArray
-from indexer.encoders.encoder import EncodedImages, Encoder
+from indexer.arrays import BoolArray
+from indexer.embedder import Embedder
+from indexer.encoders.encoder import Encoder
 from indexer.interrupt import deferred_interrupt
 from indexer.known_images import KNOWN_COLUMNS, Key
 from indexer.plan import (
@@ -35,16 +36,13 @@ from indexer.prepare import (
     KnownContent,
     PhotoFailure,
     Prepared,
-    PreparedPhoto,
     prepare_photo,
 )
-from indexer.rows import RowMaker
 from indexer.scan import ScannedFile, filesystem_path
 from indexer.settings import Settings
 from indexer.store import Store
 from indexer.workers import prepared_photos
 from indexer.writer import Writer, failure_record
-from schemas.collection import CollectionInfo
 from schemas.results import HeldDeletion, IngestSummary, RetrySummary, UnreachedRoot
 from schemas.tables import ROOTS_SCHEMA
 
@@ -159,68 +157,6 @@ def retry_failures(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBatch:
-    """Rows of the photos of one forward pass, and those whose features are not finite."""
-
-    table: pa.Table
-    photos: list[PreparedPhoto]
-    unusable: list[PreparedPhoto]
-
-
-class Embedder:
-    """Collects prepared photos into batches and makes rows of them.
-
-    Parameters
-    ----------
-    info : CollectionInfo
-    open_encoder : callable
-        Called with the first photo.
-    settings : Settings
-        For the photos per forward pass.
-    """
-
-    def __init__(
-        self, info: CollectionInfo, open_encoder: Callable[[], Encoder], settings: Settings
-    ) -> None:
-        self._info = info
-        self._open_encoder = open_encoder
-        self._settings = settings
-        self._waiting: list[PreparedPhoto] = []
-        self._opened: tuple[Encoder, RowMaker] | None = None
-
-    def add(self, photo: PreparedPhoto) -> bool:
-        """Add a photo; return whether a batch is full."""
-        self._waiting.append(photo)
-        encoder, _ = self._open()
-        full = self._settings.gpu_batch_size if encoder.on_gpu else self._settings.batch_size
-        return len(self._waiting) >= full
-
-    def rows(self, new_image_ids: Callable[[int], IntArray]) -> EncodedBatch | None:
-        """Encode and score the photos that wait; None if there are none."""
-        photos, self._waiting = self._waiting, []
-        if not photos:
-            return None
-        encoder, row_maker = self._open()
-        encoded = encoder.encode_images(np.stack([photo.pixels for photo in photos]))
-        finite = _is_storable(encoded)
-        usable, unusable = np.flatnonzero(finite), np.flatnonzero(~finite)
-        good = [photos[row] for row in usable]
-        table = row_maker.rows(
-            good,
-            encoded.take(usable),
-            image_ids=new_image_ids(len(good)),
-            indexed_at=datetime.now(UTC),
-        )
-        return EncodedBatch(table, good, [photos[row] for row in unusable])
-
-    def _open(self) -> tuple[Encoder, RowMaker]:
-        if self._opened is None:
-            encoder = self._open_encoder()
-            self._opened = encoder, RowMaker(self._info, encoder)
-        return self._opened
-
-
 class _Run:
     """One run's way through the files that need work."""
 
@@ -268,7 +204,8 @@ class _Run:
                 max_pixels=self._settings.max_pixels,
             ),
             known_hashes=self._known.images.contents,
-            n_workers=self._settings.threads,
+            # One more than cores: none is idle while a result is on its way to this process.
+            n_workers=self._settings.threads + 1,
             n_ahead=self._settings.queue_photos,
             file_seconds=self._settings.file_seconds,
         )
@@ -397,16 +334,6 @@ class _Run:
         """Return the row of the photo that has a file's place, unless it left it in this run."""
         row = self._known.images.row_at((file.root, file.path))
         return None if row is None or self._has_left[row] else row
-
-
-def _is_storable(encoded: EncodedImages) -> BoolArray:
-    """Return which photos have finite vectors in float16, in which they are stored."""
-    storable: BoolArray = np.ones(len(encoded.features), np.bool_)
-    with np.errstate(over="ignore"):
-        for vectors in (encoded.features, encoded.raw_embeddings):
-            if vectors is not None:
-                storable &= np.isfinite(vectors.astype(np.float16)).all(axis=1)
-    return storable
 
 
 def _scopes(folders: Sequence[Path], store: Store, known: KnownFiles) -> list[ScanScope]:

@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     encoder_threads : int or None
         Threads of the encoder on a CPU; None takes as many as `threads`.
     batch_size : int
-        Photos per forward pass on a CPU; a GPU takes `gpu_batch_size`.
+        Photos per forward pass on a CPU; a GPU takes `gpu_batch_size`. More than the default are
+        no faster on a CPU, whose caches they overflow, and take memory.
     queue_photos : int
         Photos read in advance, to bridge one slow file and one forward pass; each holds the
         input of the image tower in memory (150 KB).
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default_factory=available_cores, ge=1)
     encoder_threads: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     gpu_batch_size: int = Field(default=256, ge=1)
     queue_photos: int = Field(default=128, ge=1)
     append_rows: int = Field(default=4096, ge=1)

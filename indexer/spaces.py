@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from indexer.arrays import FloatArray
 from indexer.encoders.encoder import EncodedImages, Projectors
@@ -137,7 +138,8 @@ def resolved_band(
 
 def _rank(projectors: Projectors) -> int:
     weight, text_weight = _weights_with_bias(projectors)
-    return inter_modal_spectrum(weight, text_weight).rank
+    with _one_blas_thread():
+        return inter_modal_spectrum(weight, text_weight).rank
 
 
 def _weights_with_bias(projectors: Projectors) -> tuple[FloatArray, FloatArray]:
@@ -152,9 +154,15 @@ def _weights_with_bias(projectors: Projectors) -> tuple[FloatArray, FloatArray]:
 def _intra_modal_map(projectors: Projectors, band: Band) -> tuple[FloatArray, FloatArray | None]:
     """Return weight (d, p) and bias (d,) of the intra-modal projector."""
     weight, text_weight = _weights_with_bias(projectors)
-    kept = intra_modal_projector(weight, text_weight, k_top=band.k_top, k_bottom=band.k_bottom)
+    with _one_blas_thread():
+        kept = intra_modal_projector(weight, text_weight, k_top=band.k_top, k_bottom=band.k_bottom)
     # A bias came along as the last column, the weight of a feature that is always one.
     return (kept, None) if projectors.image_bias is None else (kept[:, :-1], kept[:, -1])
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """Keep BLAS on one core, where a spectrum takes 40 ms: on busy ones its threads spin."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def projectors_digest(projectors: Projectors) -> str:

@@ -5,11 +5,13 @@ its process along. Here that process holds nothing but one photo: it is ended, t
 recorded as failed, and another process takes the next one.
 """
 
+import ctypes
 import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Container, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -22,6 +24,11 @@ from typing import Any, Protocol
 from indexer.prepare import PhotoFailure, Prepared
 from indexer.scan import ScannedFile
 from schemas.errors import Stage
+
+# glibc's mallopt: keep up to so much freed memory at the end of the heap, and take blocks below the
+# limit, which is the largest allowed, from there.
+_TRIM_THRESHOLD, _KEPT_BYTES = -1, 64 * 2**20
+_MAP_THRESHOLD, _MAPPED_BYTES = -3, 32 * 2**20
 
 # A killed process is gone in milliseconds, unless it waits for a network drive that is dead.
 _ENDED_SECONDS = 5.0
@@ -201,6 +208,7 @@ def _process_context() -> BaseContext:
 def _serve(connection: Connection, prepare: PreparePhoto, seconds: float) -> None:
     """Prepare photos until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     known_hashes = _HashesOfParent(connection)
     try:
         while True:
@@ -211,6 +219,18 @@ def _serve(connection: Connection, prepare: PreparePhoto, seconds: float) -> Non
             _set_alarm(0)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def keep_freed_memory() -> None:
+    """Let this process use memory again instead of giving it back after every photo.
+
+    The system clears each page that it hands out: without this, 2,000 page faults took a fifth of
+    the CPU time of a photo of 1 MP. Does nothing where the C library is not glibc.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _set_alarm(seconds: float) -> None:
