@@ -49,7 +49,8 @@ BATCH = 32
 
 def scaled_decoding(content: bytes, about: Preprocessing) -> ByteArray:
     """What indexing does."""
-    return preprocess(decode_photo(content, min_side=decoding_side(about)).pixels, about)
+    photo = decode_photo(content, min_side=decoding_side(about))
+    return preprocess(photo.pixels, about, extent=photo.extent)
 
 
 def full_decoding(content: bytes, about: Preprocessing) -> ByteArray:
