@@ -152,8 +152,8 @@ def main(small: int, large: int, repeats: int, photos: Path) -> None:
     cores = available_cores()
     click.echo(describe_machine())
     click.echo(
-        f"pocket model; {cores + 1} workers; batch {Settings().batch_size}; {repeats} rounds; photos "
-        f"enlarged, with noise (seeds 0..), JPEG quality {JPEG_QUALITY}"
+        f"pocket model; {cores + 1} workers; batch {Settings().batch_size}; {repeats} rounds; "
+        f"photos enlarged, with noise (seeds 0..), JPEG quality {JPEG_QUALITY}"
     )
     with tempfile.TemporaryDirectory() as place:
         for megapixels, count in ((1, small), (12, large)):
