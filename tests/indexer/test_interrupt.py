@@ -7,6 +7,14 @@ import pytest
 from indexer.interrupt import deferred_interrupt
 
 
+@pytest.fixture(autouse=True)
+def _default_handler():
+    """A job in the background starts with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
