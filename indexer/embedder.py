@@ -10,7 +10,7 @@ import pyarrow as pa
 from indexer.arrays import BoolArray, IntArray
 from indexer.encoders.encoder import EncodedImages, Encoder
 from indexer.prepare import PreparedPhoto
-from indexer.rows import RowMaker
+from indexer.rows import AnomalyScorer, RowMaker
 from indexer.settings import Settings
 from schemas.collection import CollectionInfo
 
@@ -34,11 +34,19 @@ class Embedder:
         Called with the first photo.
     settings : Settings
         For the photos per forward pass.
+    score_anomalies : AnomalyScorer, optional
+        See :class:`indexer.rows.RowMaker`.
     """
 
     def __init__(
-        self, info: CollectionInfo, open_encoder: Callable[[], Encoder], settings: Settings
+        self,
+        info: CollectionInfo,
+        open_encoder: Callable[[], Encoder],
+        settings: Settings,
+        *,
+        score_anomalies: AnomalyScorer | None = None,
     ) -> None:
+        self._score_anomalies = score_anomalies
         self._info = info
         self._open_encoder = open_encoder
         self._settings = settings
@@ -73,7 +81,10 @@ class Embedder:
     def _open(self) -> tuple[Encoder, RowMaker]:
         if self._opened is None:
             encoder = self._open_encoder()
-            self._opened = encoder, RowMaker(self._info, encoder)
+            self._opened = (
+                encoder,
+                RowMaker(self._info, encoder, score_anomalies=self._score_anomalies),
+            )
         return self._opened
 
 

@@ -195,7 +195,7 @@ def centred(space_map: SpaceMap, store: Store) -> SpaceMap:
         return space_map
     total, count = np.zeros(1), 0
     for _, stored in store.vector_blocks(space_map.column):
-        total = total + stored.sum(axis=0, dtype=np.float64)
+        total = total + space_map.uncentred(stored).sum(axis=0, dtype=np.float64)
         count += len(stored)
     return space_map.centred_at((total / max(count, 1)).astype(np.float32) if count else None)
 

@@ -200,7 +200,7 @@ class _Run:
             chain.from_iterable(plan.todo for plan in self._plans),
             prepare=partial(
                 prepare_photo,
-                preprocessing=self._store.info.model.preprocessing,
+                preprocessing=self._store.info.model.require_preprocessing(),
                 max_pixels=self._settings.max_pixels,
             ),
             known_hashes=self._known.images.contents,

@@ -1,17 +1,37 @@
 """Numbered steps that bring a collection of an older release to the schema of this one."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import pyarrow as pa
 
 from schemas.collection import SCHEMA_VERSION
 from schemas.errors import NewerSchemaError
+from schemas.tables import REFERENCES_SCHEMA, VERSION_2_FIELDS
 
-if TYPE_CHECKING:
-    from indexer.store import Store
 
-Migration = Callable[["Store"], None]
+class Tables(Protocol):
+    """What a step may change. Each change must be safe to make again after a crash."""
 
-MIGRATIONS: dict[int, Migration] = {}
+    def add_columns(self, name: str, fields: Sequence[pa.Field]) -> None:
+        """Add columns that are null in every row."""
+
+    def create_table(self, name: str, schema: pa.Schema) -> None:
+        """Make an empty table."""
+
+
+Migration = Callable[[Tables], int]
+"""Takes a step and returns the version it leads to."""
+
+
+def _to_version_2(tables: Tables) -> int:
+    """Make room for anomaly references, the reasons of anomaly scores, and labels."""
+    tables.create_table("references", REFERENCES_SCHEMA)
+    tables.add_columns("images", VERSION_2_FIELDS)
+    return 2
+
+
+MIGRATIONS: dict[int, Migration] = {1: _to_version_2}
 """Step n brings schema n to n + 1. Version 1 is the first that was released."""
 
 

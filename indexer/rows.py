@@ -1,6 +1,6 @@
 """Rows of the `images` table from prepared photos and what the encoder made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,10 @@ PIXEL_CUES = (
 """Columns that the pixel quality is made of; `jpeg_quality` is NaN for other formats."""
 
 
+AnomalyScorer = Callable[[FloatArray], Mapping[str, Any]]
+"""Takes unit vectors (n, d) of the space `clip`; returns columns of `images`, n values each."""
+
+
 class RowMaker:
     """Turns encoded batches into rows of one collection.
 
@@ -46,10 +50,19 @@ class RowMaker:
         Of the collection the rows are for.
     encoder : Encoder
         The model that encodes them; it encodes the ten quality prompts here, once.
+    score_anomalies : AnomalyScorer, optional
+        Gives the columns of an anomaly score; they are null without.
     """
 
-    def __init__(self, info: CollectionInfo, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        info: CollectionInfo,
+        encoder: Encoder,
+        *,
+        score_anomalies: AnomalyScorer | None = None,
+    ) -> None:
         self._model = info.model
+        self._score_anomalies = score_anomalies
         self._schema = images_schema(info.model)
         self._projectors = encoder.projectors
         self._default_map = space_map(
@@ -57,6 +70,9 @@ class RowMaker:
             model=info.model,
             projectors=encoder.projectors,
             band=info.band,
+        )
+        self._clip_map = space_map(
+            "clip", model=info.model, projectors=encoder.projectors, band=info.band
         )
         self._good = self._prompt_embeddings(encoder, [good for good, _ in PROMPT_PAIRS])
         self._bad = self._prompt_embeddings(encoder, [bad for _, bad in PROMPT_PAIRS])
@@ -91,6 +107,7 @@ class RowMaker:
             **self._vector_columns(encoded),
         }
         columns |= self._score_columns(encoded, columns)
+        columns |= self._anomaly_columns(columns)
         return pa.table(
             [_arrow_column(columns.get(field.name), field, len(photos)) for field in self._schema],
             schema=self._schema,
@@ -124,6 +141,13 @@ class RowMaker:
             "quality_mag": q_mag,
             "quality": quality,
         }
+
+    def _anomaly_columns(self, vectors: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._score_anomalies is None:
+            return {}
+        # From the stored precision, so that scoring the collection later gives the same.
+        stored = vectors[self._clip_map.column].astype(np.float32)
+        return self._score_anomalies(self._clip_map.image_vectors(stored))
 
     def _raw_embeddings(self, encoded: EncodedImages) -> FloatArray:
         if encoded.raw_embeddings is not None:

@@ -22,11 +22,13 @@ from schemas.model import Band, ModelDescription, Space
 
 @dataclass(frozen=True, slots=True)
 class SpaceMap:
-    """How stored image vectors become unit vectors of one space.
+    """How stored image vectors, and embeddings of texts, become unit vectors of one space.
 
-    ``normalised((x - centre) @ weight.T + bias)`` with x float32 (n, p) from the store's
-    `column`; a part that is None is left out. `needs_centre` asks for the gallery's own mean
-    as `centre`.
+    A stored vector x, float32 (p,) from the store's `column`, becomes
+    ``normalised(weight @ x + bias - centre)``; with `axes` (k, d) it becomes
+    ``normalised(axes @ (normalised(weight @ x + bias) - centre))``. A part that is None is left
+    out. `needs_centre` asks for the gallery's own mean as `centre`. `text_centre` (d,) takes the
+    place of `centre` for texts, which lie elsewhere in the shared space than images do.
     """
 
     space: Space
@@ -35,26 +37,70 @@ class SpaceMap:
     bias: FloatArray | None = None
     centre: FloatArray | None = None
     needs_centre: bool = False
+    axes: FloatArray | None = None
+    text_centre: FloatArray | None = None
 
     def image_vectors(self, stored: FloatArray) -> FloatArray:
         """Map stored vectors (n, p) to unit vectors (n, d) of the space."""
-        if self.centre is not None:
-            stored = stored - self.centre
+        return self._placed(self.uncentred(stored), self.centre)
+
+    def text_vectors(self, embeddings: FloatArray) -> FloatArray:
+        """Map unit embeddings of texts (n, d) in the space `clip` to unit vectors of this one.
+
+        Raises
+        ------
+        ValueError
+            If it is a space of images only.
+        """
+        if not self.takes_texts:
+            raise ValueError(f"texts have no place in the space {self.space!r}")
+        return self._placed(embeddings, self.text_centre)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether texts can be compared with images here."""
+        return self.space in ("clip", "semantic")
+
+    def uncentred(self, stored: FloatArray) -> FloatArray:
+        """Map stored vectors (n, p) to what the centre is a mean of."""
         if self.weight is not None:
             stored = project(stored, self.weight, self.bias)
-        return normalised(stored)
+        return stored if self.axes is None else normalised(stored)
 
     def centred_at(self, centre: FloatArray | None) -> "SpaceMap":
         """Return the same map with another centre."""
         return replace(self, centre=centre)
 
+    def along(self, axes: FloatArray, *, text_centre: FloatArray | None = None) -> "SpaceMap":
+        """Return the map of the space `semantic`, from that of the space `clip`.
+
+        Parameters
+        ----------
+        axes : float32 of shape (k, d)
+            Orthonormal rows.
+        text_centre : float32 of shape (d,), optional
+            The mean of texts; the images are then centred at their own mean as well.
+        """
+        is_centred = text_centre is not None
+        return replace(
+            self, space="semantic", axes=axes, text_centre=text_centre, needs_centre=is_centred
+        )
+
     @property
     def digest(self) -> str:
         """Sha256 (16 hex digits) of all that decides the map but the centre."""
         digest = hashlib.sha256(f"{self.space} {self.column} {self.needs_centre}".encode())
-        for part in (self.weight, self.bias):
+        parts = [self.weight, self.bias]
+        if self.axes is not None:
+            parts += [self.axes, self.text_centre]
+        for part in parts:
             digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()[:16]
+
+    def _placed(self, vectors: FloatArray, centre: FloatArray | None) -> FloatArray:
+        if centre is not None:
+            vectors = vectors - centre
+        return normalised(vectors if self.axes is None else project(vectors, self.axes))
 
 
 def require_space(model: ModelDescription, space: Space) -> None:
@@ -65,10 +111,10 @@ def require_space(model: ModelDescription, space: Space) -> None:
     UnsupportedSpaceError
         Naming the model and the spaces that do work.
     """
-    if space not in model.spaces:
+    if space not in (*model.spaces, "semantic"):
         raise UnsupportedSpaceError(
             f"model {model.id!r} ({model.family}) cannot serve the space {space!r}: "
-            f"its image projector is not known; use {' or '.join(model.spaces)}"
+            f"its image projector is not known; use {' or '.join([*model.spaces, 'semantic'])}"
         )
 
 
@@ -83,6 +129,8 @@ def space_map(
         If the model cannot serve the space.
     """
     require_space(model, space)
+    if space == "semantic":
+        raise ValueError("the semantic space needs axes: take the clip space along them")
     if space == "trunk":
         return SpaceMap(space, "features", needs_centre=not model.centred_features)
     if space == "isoclip":

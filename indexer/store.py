@@ -6,8 +6,7 @@ Arrays, ids and Arrow tables go in and come out; never a LanceDB object.
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,24 @@ import pyarrow as pa
 from platformdirs import user_cache_path
 
 from indexer.arrays import FloatArray, IntArray
+from indexer.compaction import KEEP_VERSIONS, TableState, compact
 from indexer.encoders.encoder import Projectors
-from indexer.migrations import pending_migrations
+from indexer.lock import writer_lock
+from indexer.migrations import Migration, pending_migrations
 from indexer.store_errors import damaged_message, first_line, store_errors
-from schemas.collection import CollectionInfo
+from schemas.collection import SCHEMA_VERSION, CollectionInfo
 from schemas.errors import (
     CollectionDamagedError,
     CollectionNotFoundError,
     InputError,
 )
-from schemas.tables import COLLECTION_SCHEMA, FAILURES_SCHEMA, ROOTS_SCHEMA, images_schema
+from schemas.tables import (
+    COLLECTION_SCHEMA,
+    FAILURES_SCHEMA,
+    REFERENCES_SCHEMA,
+    ROOTS_SCHEMA,
+    images_schema,
+)
 
 READ_ROWS = 8192
 """Rows per block when vectors are streamed: 21 MB of 1,280 float16."""
@@ -36,23 +43,7 @@ IDS_PER_FILTER = 1000
 INDEXED_ROWS = 10_000
 """Below this a scan of the key column takes a few milliseconds and needs no index."""
 
-# A version stays so long after it was replaced: a reader in the middle of a query needs its files.
-KEEP_VERSIONS = timedelta(minutes=10)
-
-# What LanceDB 0.40 adds between being told an age and applying it, at most; local disks take 2 ms.
-AGE_MARGIN = timedelta(seconds=1)
-FOREVER = timedelta(days=36_500)
-
-# LanceDB compacts every fragment under a million rows, so that a handful of new photos would
-# rewrite gigabytes (30,000 rows of 640 float16: 78 MB and 0.4 s after every run). A fragment
-# costs a reader 0.3 ms, as 1,500 rows do: one in 10,000 rows is not felt, nor are four.
-FULL_FRAGMENT_ROWS = 2**20
-ROWS_PER_FRAGMENT = 10_000
-MIN_FRAGMENTS = 4
-MAX_FRAGMENTS = 64
-# Versions go for free once there is one fragment. Where that is long in coming, because runs
-# follow each other within the time that versions are kept, so many are worth a compaction.
-VERSIONS_PER_FRAGMENT = 4
+TABLES = ("collection", "images", "failures", "roots", "references")
 
 REMOTE_SCHEMES = ("s3://", "gs://", "az://")
 
@@ -86,10 +77,7 @@ class Store:
     def __init__(self, uri: str, connection: Any) -> None:
         self.uri = uri
         self._connection = connection
-        self._tables = {
-            name: connection.open_table(name)
-            for name in ("collection", "images", "failures", "roots")
-        }
+        self._tables = {name: connection.open_table(name) for name in TABLES}
         for name, table in self._tables.items():
             # What LanceDB makes of a manifest of zeros, as a power cut leaves it.
             if not table.schema.names:
@@ -97,9 +85,9 @@ class Store:
         stored = self._read("collection").to_pylist()
         if not stored:
             raise CollectionDamagedError(damaged_message(uri, "its description is empty"))
-        for migrate in pending_migrations(stored[0]["schema_version"], where=uri):
-            migrate(self)
-        self.info = CollectionInfo.model_validate_json(stored[0]["info"])
+        self.info = CollectionInfo.model_validate_json(stored[0]["info"]).model_copy(
+            update={"schema_version": stored[0]["schema_version"]}
+        )
         self._projectors = stored[0]["projectors"]
 
     @property
@@ -255,6 +243,50 @@ class Store:
                 "root"
             ).when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
+    @property
+    def image_columns(self) -> pa.Schema:
+        """Schema of `images`, with the columns that came with imported vectors."""
+        with self._errors():
+            return self._tables["images"].schema
+
+    def references(self) -> pa.Table:
+        """Return the anomaly references by name, without their arrays."""
+        names = [name for name in REFERENCES_SCHEMA.names if name != "arrays"]
+        return self._read("references", names).sort_by("name")
+
+    def reference_arrays(self, name: str) -> bytes:
+        """Return the NPZ file of an anomaly reference.
+
+        Raises
+        ------
+        ValueError
+            If there is no such reference.
+        """
+        stored = self._read("references", ["name", "arrays"]).to_pylist()
+        for row in stored:
+            if row["name"] == name:
+                return bytes(row["arrays"])
+        raise ValueError(f"there is no anomaly reference {name!r}")
+
+    def save_reference(self, row: pa.Table) -> None:
+        """Add an anomaly reference (one row of REFERENCES_SCHEMA), or replace its namesake."""
+        with self._errors():
+            self._tables["references"].merge_insert(
+                "name"
+            ).when_matched_update_all().when_not_matched_insert_all().execute(row)
+
+    def delete_reference(self, name: str) -> None:
+        """Remove an anomaly reference; the scores it gave stay."""
+        with self._errors():
+            self._tables["references"].delete(f"name = {_quoted(name)}")
+
+    def activate_reference(self, name: str | None) -> None:
+        """Make one anomaly reference the active one, or none."""
+        is_active = "false" if name is None else f"name = {_quoted(name)}"
+        with self._errors():
+            if self._tables["references"].count_rows():
+                self._tables["references"].update(values_sql={"is_active": is_active})
+
     def optimize(self, *, keep_versions: timedelta = KEEP_VERSIONS) -> None:
         """Compact small files where it pays, and drop versions that were replaced long ago.
 
@@ -270,12 +302,12 @@ class Store:
 
         with self._errors():
             images = self._tables["images"]
-            is_due = _TableState.of(images, keep_versions).needs_compaction
+            is_due = TableState.of(images, keep_versions).needs_compaction
             if images.count_rows() >= INDEXED_ROWS and (is_due or not self._has_index("image_id")):
                 # All rows in it, for LanceDB never merges fragments of which only one is.
                 images.create_index("image_id", config=BTree())
             for table in self._tables.values():
-                _optimize(table, keep_versions)
+                compact(table, keep_versions)
 
     def build_vector_index(self) -> None:
         """Index the `embedding` column inside the store, for search without FAISS."""
@@ -305,8 +337,35 @@ class Store:
             yield
 
 
-def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Store:
+class StoredTables:
+    """Changes of tables that migrations make; each may have been made before a crash."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def add_columns(self, name: str, fields: Sequence[pa.Field]) -> None:
+        """Add columns that are null in every row."""
+        table = self._connection.open_table(name)
+        if missing := [field for field in fields if field.name not in table.schema.names]:
+            table.add_columns(missing)
+
+    def create_table(self, name: str, schema: pa.Schema) -> None:
+        """Make an empty table."""
+        self._connection.create_table(name, schema=schema, exist_ok=True)
+
+
+def create_store(
+    uri: str, info: CollectionInfo, projectors: Projectors, *, columns: pa.Schema | None = None
+) -> Store:
     """Make an empty collection.
+
+    Parameters
+    ----------
+    uri : str
+    info : CollectionInfo
+    projectors : Projectors
+    columns : pa.Schema, optional
+        Of `images`, for imported vectors; that of photos by default.
 
     Raises
     ------
@@ -333,9 +392,10 @@ def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Stor
     with store_errors(uri):
         connection = _connect(uri)
         _drop_remains(connection, uri)
-        connection.create_table("images", schema=images_schema(info.model))
+        connection.create_table("images", schema=columns or images_schema(info.model))
         connection.create_table("failures", schema=FAILURES_SCHEMA)
         connection.create_table("roots", schema=ROOTS_SCHEMA)
+        connection.create_table("references", schema=REFERENCES_SCHEMA)
         # Last: a collection exists from the moment its description does.
         connection.create_table("collection", description)
         return Store(uri, connection)
@@ -343,7 +403,7 @@ def create_store(uri: str, info: CollectionInfo, projectors: Projectors) -> Stor
 
 def _drop_remains(connection: Any, uri: str) -> None:
     """Remove the empty tables that a process killed in :func:`create_store` left."""
-    for name in {"images", "failures", "roots"}.intersection(connection.list_tables().tables):
+    for name in set(TABLES[1:]).intersection(connection.list_tables().tables):
         try:
             n_rows = connection.open_table(name).count_rows()
         except ValueError:  # not even its first version was written
@@ -354,12 +414,14 @@ def _drop_remains(connection: Any, uri: str) -> None:
 
 
 def open_store(uri: str) -> Store:
-    """Open an existing collection.
+    """Open an existing collection; one of an older release is brought up to date first.
 
     Raises
     ------
     CollectionNotFoundError, CollectionDamagedError, NewerSchemaError
         If nothing was indexed there, files are missing, or a newer release wrote it.
+    LockedError, StorageError
+        If it must be brought up to date, and another process writes to it or it is read-only.
     """
     if not store_exists(uri):
         raise CollectionNotFoundError(
@@ -368,9 +430,27 @@ def open_store(uri: str) -> Store:
         )
     with store_errors(uri):
         try:
-            return Store(uri, _connect(uri))
+            connection = _connect(uri)
+            if _pending(connection, uri):
+                _migrate(connection, uri)
+            return Store(uri, connection)
         except ValueError as error:
             raise CollectionDamagedError(damaged_message(uri, first_line(error))) from error
+
+
+def _pending(connection: Any, uri: str) -> list[Migration]:
+    stored = connection.open_table("collection").search().limit(1).to_list()
+    version = stored[0]["schema_version"] if stored else SCHEMA_VERSION
+    return pending_migrations(version, where=uri)
+
+
+def _migrate(connection: Any, uri: str) -> None:
+    with writer_lock(local_directory(uri)):
+        # Again: another process may have done it while this one waited for the lock.
+        for migrate in _pending(connection, uri):
+            connection.open_table("collection").update(
+                values={"schema_version": migrate(StoredTables(connection))}
+            )
 
 
 def store_exists(uri: str) -> bool:
@@ -426,61 +506,6 @@ def vectors_of(column: pa.Array | pa.ChunkedArray) -> FloatArray:
     return flat.reshape(len(column), column.type.list_size)
 
 
-@dataclass(frozen=True, slots=True)
-class _TableState:
-    """What there is to compact in a table, and which of its versions nobody reads any more.
-
-    `n_partial` fragments are not full, of `n_allowed`; a compaction rewrites all of them.
-    `n_removable` versions were made before `needed_since`, and no reader can be at them.
-    """
-
-    n_partial: int
-    n_allowed: int
-    n_removable: int
-    needed_since: datetime
-
-    @classmethod
-    def of(cls, table: Any, keep_versions: timedelta) -> "_TableState":
-        stats = table.stats()
-        n_rows = stats["num_rows"]
-        # LanceDB gives local times without a zone. Its own limit counts from when a version was
-        # made: it would drop yesterday's, which a reader opened just before this run replaced it.
-        times = [version["timestamp"].astimezone(UTC) for version in table.list_versions()]
-        oldest_start = datetime.now(UTC) - keep_versions
-        needed_since = max((time for time in times if time <= oldest_start), default=min(times))
-        if needed_since < max(times):
-            needed_since -= AGE_MARGIN  # LanceDB never drops the latest version
-        return cls(
-            n_partial=stats["fragment_stats"]["num_fragments"] - n_rows // FULL_FRAGMENT_ROWS,
-            n_allowed=min(MIN_FRAGMENTS + n_rows // ROWS_PER_FRAGMENT, MAX_FRAGMENTS),
-            n_removable=sum(time < needed_since for time in times),
-            needed_since=needed_since,
-        )
-
-    @property
-    def needs_compaction(self) -> bool:
-        is_scattered = self.n_partial > self.n_allowed
-        return is_scattered or self.n_removable > VERSIONS_PER_FRAGMENT * self.n_allowed
-
-    @property
-    def is_compact(self) -> bool:
-        return self.n_partial <= 1
-
-
-def _optimize(table: Any, keep_versions: timedelta) -> None:
-    """Compact a table where it pays, and drop versions where that does not mean to compact it.
-
-    LanceDB does both, and updates indexes, in one call only.
-    """
-    state = _TableState.of(table, keep_versions)
-    if state.needs_compaction or state.is_compact:
-        # In a call of its own: the age in the next one counts from the end of the compaction.
-        table.optimize(cleanup_older_than=FOREVER)
-        state = _TableState.of(table, keep_versions)
-    if state.is_compact and state.n_removable:
-        table.optimize(cleanup_older_than=datetime.now(UTC) - state.needed_since)
-
-
 def _connect(uri: str) -> Any:
     # Imported here: lancedb takes over a second, and `isophote --help` must not pay for it.
     import lancedb
@@ -496,3 +521,7 @@ def _column(table: pa.Table | pa.RecordBatch) -> IntArray:
 def _ids_condition(image_ids: IntArray) -> str:
     # An empty IN () is no SQL.
     return f"image_id IN ({', '.join(map(str, image_ids.tolist())) or 'NULL'})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

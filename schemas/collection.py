@@ -7,8 +7,14 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.model import Band, ModelDescription
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by one with every change of a table; `indexer.migrations` has a step for each."""
+
+
+QualityMode = Literal["single", "crops"]
+"""single: from the pass that embeds the photo. crops: mean over windows and the whole photo."""
+
+CropEdges = Literal["pad", "drop"]
 
 
 class ModelSource(BaseModel):
@@ -30,13 +36,15 @@ class CollectionInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int
-    source: ModelSource
+    source: ModelSource | None
     model: ModelDescription
     weights_digest: str
     preprocessing_fingerprint: str
     projectors_digest: str
     band: Band | None
     band_is_default: bool
-    quality_mode: Literal["single", "crops"] = "single"
+    quality_mode: QualityMode = "single"
+    crop_edges: CropEdges = "pad"
+    origin: Literal["photos", "vectors"] = "photos"
     created_at: datetime
     isophote_version: str

@@ -5,7 +5,8 @@
     IsophoteError
     ├── InputError                 a path, query or option that cannot be used
     │   ├── FilterError            a --where condition the store does not accept
-    │   └── UnsupportedSpaceError  a space that this model cannot serve
+    │   ├── UnsupportedSpaceError  a space that this model cannot serve
+    │   └── UnknownModelError      photos or texts for a model known by its vectors only
     ├── PhotoError                 one file that cannot be indexed; recorded, never fatal
     ├── ModelError                 an unknown model, or weights that are missing or damaged
     ├── MissingExtraError          an optional dependency that is not installed
@@ -40,6 +41,10 @@ class FilterError(InputError):
 
 class UnsupportedSpaceError(InputError):
     """A space of similarity that the model cannot serve."""
+
+
+class UnknownModelError(InputError):
+    """Photos or texts to embed for a collection whose model is known by its vectors only."""
 
 
 class PhotoError(IsophoteError):

@@ -4,8 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Space = Literal["clip", "isoclip", "trunk"]
-"""clip: plain projector. isoclip: intra-modal projector. trunk: centred pre-projection features."""
+from schemas.errors import UnknownModelError
+
+Space = Literal["clip", "isoclip", "trunk", "semantic"]
+"""clip: plain projector. isoclip: intra-modal projector. trunk: centred pre-projection features.
+semantic: the plain projector's embeddings along axes of class names."""
 
 
 class Preprocessing(BaseModel):
@@ -44,7 +47,9 @@ class ModelDescription(BaseModel):
     pixel measures for towers whose magnitude carries no quality signal. `centred_features` says
     that the tower already subtracts its own mean, so that the trunk space needs no other centre.
     `linear_image_head` is False where the image embedding is no linear map of the features; the
-    encoder then returns the embedding beside them. `spaces` lists what the model can serve.
+    encoder then returns the embedding beside them. `spaces` lists what the model can serve
+    besides `semantic`, which every model can. `preprocessing` is None for a model that is known
+    by its vectors only, as those of an imported collection may be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +60,7 @@ class ModelDescription(BaseModel):
     text_feature_dim: int = Field(gt=0)
     embedding_dim: int = Field(gt=0)
     logit_scale: float = Field(gt=0)
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     default_image_space: Space
     spaces: tuple[Space, ...] = ("clip", "isoclip", "trunk")
     band: Band | None = None
@@ -63,3 +68,23 @@ class ModelDescription(BaseModel):
     prompt_template: str = "a photo of {}"
     centred_features: bool = False
     linear_image_head: bool = True
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether any space is made of the pre-projection features."""
+        return self.linear_image_head or not {"isoclip", "trunk"}.isdisjoint(self.spaces)
+
+    def require_preprocessing(self) -> Preprocessing:
+        """Return how photos become the input of the image tower.
+
+        Raises
+        ------
+        UnknownModelError
+            If the model is known by its vectors only.
+        """
+        if self.preprocessing is None:
+            raise UnknownModelError(
+                f"the model {self.id!r} of this collection is known by its vectors only, so "
+                "photos cannot be embedded; ask with id:N, or with given embeddings"
+            )
+        return self.preprocessing

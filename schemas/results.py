@@ -15,15 +15,18 @@ class Record(BaseModel):
 
 
 class Hit(Record):
-    """One photo found. `similarity` is a cosine in [-1, 1]; `path` is the full path as stored."""
+    """One photo found. `similarity` is a cosine in [-1, 1]; `path` is the full path as stored.
+
+    What is known of a file is None for imported vectors that came without it.
+    """
 
     image_id: int
     path: str
     similarity: float
-    quality: float
-    width: int
-    height: int
-    format: str
+    quality: float | None
+    width: int | None
+    height: int | None
+    format: str | None
     taken_at: datetime | None
 
 

@@ -1,5 +1,7 @@
 """Arrow schemas of the tables of a collection."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from schemas.model import ModelDescription, Space
@@ -19,17 +21,37 @@ def images_schema(model: ModelDescription) -> pa.Schema:
 
     `root` and `path` (relative to it, `/` between parts) are the key; `image_id` is never
     reused, and the vectors under one id never change: an edited photo is a new image.
-    `embedding` is unit length in the model's default image space.
+    `embedding` is unit length in the model's default image space. `features` are stored where a
+    space needs them, `raw_embedding` where they do not give it. The fields of an anomaly score
+    are null without a reference, those of a label without one.
     """
-    embedding_dim = space_dim(model, model.default_image_space)
-    vectors = [
-        pa.field("features", pa.list_(pa.float16(), model.feature_dim)),
-        pa.field("embedding", pa.list_(pa.float16(), embedding_dim)),
-    ]
-    if not model.linear_image_head:
-        vectors.append(pa.field("raw_embedding", pa.list_(pa.float16(), model.embedding_dim)))
-    return pa.schema([*_FILE_FIELDS, *_PHOTO_FIELDS, *vectors, *_SCORE_FIELDS])
+    return pa.schema([*_FILE_FIELDS, *_PHOTO_FIELDS, *_vector_fields(model), *_SCORE_FIELDS])
 
+
+def imported_schema(model: ModelDescription, given: Iterable[pa.Field] = ()) -> pa.Schema:
+    """Return the schema of `images` for vectors that were imported.
+
+    As :func:`images_schema`, but null wherever nothing is known of a file, and followed by the
+    columns that came with the vectors. `root` is empty; `path` is what the vectors call a photo.
+    """
+    fields = [
+        field if field.name in _ALWAYS_KNOWN else field.with_nullable(nullable=True)
+        for field in images_schema(model)
+    ]
+    return pa.schema([*fields, *given])
+
+
+def _vector_fields(model: ModelDescription) -> list[pa.Field]:
+    embedding_dim = space_dim(model, model.default_image_space)
+    fields = [pa.field("embedding", pa.list_(pa.float16(), embedding_dim))]
+    if model.needs_features:
+        fields.insert(0, pa.field("features", pa.list_(pa.float16(), model.feature_dim)))
+    if not model.linear_image_head:
+        fields.append(pa.field("raw_embedding", pa.list_(pa.float16(), model.embedding_dim)))
+    return fields
+
+
+_ALWAYS_KNOWN = ("image_id", "root", "path", "indexed_at")
 
 _FILE_FIELDS = [
     pa.field("image_id", pa.int64(), nullable=False),
@@ -54,6 +76,19 @@ _PHOTO_FIELDS = [
     pa.field("perceptual_hash", pa.int64(), nullable=False),
 ]
 
+ANOMALY_FIELDS = [
+    pa.field("anomaly_class", pa.string()),
+    pa.field("anomaly_internal", pa.float32()),
+    pa.field("anomaly_external", pa.float32()),
+    pa.field("anomaly_words", pa.string()),
+]
+"""Why a photo has its anomaly score. `anomaly_words` are joined by "; "."""
+
+LABEL_FIELDS = [pa.field("label", pa.string()), pa.field("label_confidence", pa.float32())]
+
+VERSION_2_FIELDS = [*ANOMALY_FIELDS, *LABEL_FIELDS]
+"""Columns of `images` that schema version 2 added."""
+
 _SCORE_FIELDS = [
     pa.field("magnitude", pa.float32(), nullable=False),
     pa.field("quality_sim", pa.float32(), nullable=False),
@@ -69,6 +104,7 @@ _SCORE_FIELDS = [
     pa.field("jpeg_quality", pa.int16()),
     pa.field("anomaly", pa.float32()),
     pa.field("anomaly_reference", pa.string()),
+    *VERSION_2_FIELDS,
 ]
 
 FAILURES_SCHEMA = pa.schema(
@@ -93,6 +129,18 @@ ROOTS_SCHEMA = pa.schema(
     ]
 )
 """`roots`: how many candidate files each folder had when it was last scanned."""
+
+REFERENCES_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("created_at", UTC_TIME, nullable=False),
+        pa.field("is_active", pa.bool_(), nullable=False),
+        pa.field("settings", pa.string(), nullable=False),
+        pa.field("arrays", pa.large_binary(), nullable=False),
+    ]
+)
+"""`references`: what is normal, for anomaly scores. `settings` is JSON, `arrays` an NPZ file. At
+most one is active: the one the scores in `images` come from, and new photos are scored by."""
 
 COLLECTION_SCHEMA = pa.schema(
     [

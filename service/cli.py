@@ -12,6 +12,15 @@ from typing import Any, get_args
 import click
 
 from schemas.errors import Stage
+from service.commands.options import (
+    collection_option,
+    device_option,
+    file_seconds_option,
+    json_option,
+    max_pixels_option,
+    settings_from,
+    threads_option,
+)
 
 # Everything heavier is imported inside the commands: `isophote --help` answers in under 0.3 s.
 
@@ -57,32 +66,6 @@ def cli() -> None:
     isophote search "a dog on the beach"
     isophote search holiday.jpg --where "quality > 0.5"
     """
-
-
-collection_option = click.option(
-    "--collection",
-    "-c",
-    metavar="PLACE",
-    help="Folder or s3://, gs://, az:// URI of the collection, else ISOPHOTE_COLLECTION, else one "
-    "in your data folder.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads to use.  [default: all cores]"
-)
-max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 200 MP]"
-)
-file_seconds_option = click.option(
-    "--file-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Give up on a file that takes longer to read, or to decode.  [default: 120]",
-)
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="Where torch models run.  [default: auto]",
-)
 
 
 @cli.command()
@@ -150,7 +133,7 @@ def index(
         _stop_like_ctrl_c(signal.SIGTERM)
     if pretrained is not None and model is None:
         raise click.UsageError("--pretrained needs --model")
-    settings = _settings(
+    settings = settings_from(
         **options,
         batch_size=batch_size,
         gpu_batch_size=batch_size,
@@ -229,7 +212,7 @@ def search(
     parsed = [parse_query(text) for text in queries]
     parsed += [parse_query(text, sign=-1) for text in minus]
     found = find(
-        open_collection(_settings(**options)),
+        open_collection(settings_from(**options)),
         parsed,
         top_k=top_k,
         where=where,
@@ -255,7 +238,7 @@ def info(collection: str | None, as_json: bool) -> None:
     from service.collection import collection_report, open_collection
     from service.terminal import show_collection
 
-    report = collection_report(open_collection(_settings(collection=collection)))
+    report = collection_report(open_collection(settings_from(collection=collection)))
     if as_json:
         click.echo(report.model_dump_json())
     else:
@@ -317,7 +300,7 @@ def failures(
         raise click.UsageError(
             "give one of --export, --print0, --retry and --json; only the last two go together"
         )
-    collection = open_collection(_settings(**options))
+    collection = open_collection(settings_from(**options))
     if retry:
         _retry_failures(collection, stage=stage, where=where, as_json=as_json)
         return
@@ -366,7 +349,7 @@ def demo(folder: Path, **options: Any) -> None:
     from service.demo import run_demo
     from service.terminal import show_demo, show_progress
 
-    settings = _settings(**options)
+    settings = settings_from(**options)
     with show_progress() as report:
         shown = run_demo(folder, settings=settings, report=report)
     show_demo(shown)
@@ -421,7 +404,7 @@ def export(
         pretrained=pretrained,
         precision=precision,
         photos=photos,
-        settings=_settings(),
+        settings=settings_from(),
     )
     if as_json:
         click.echo(agreement.model_dump_json())
@@ -465,17 +448,3 @@ def _stop_like_ctrl_c(number: int) -> None:
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(number, interrupt)
-
-
-def _settings(**options: Any) -> Any:
-    """Return the settings from the environment and the options that were given."""
-    from pydantic import ValidationError
-
-    from indexer.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = f"ISOPHOTE_{fault['loc'][0]}".upper()
-        raise click.UsageError(f"{name} is {fault['input']!r}: {fault['msg'].lower()}") from error

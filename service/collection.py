@@ -12,7 +12,7 @@ from indexer.settings import Settings
 from indexer.spaces import SpaceMap, projectors_digest, resolved_band, space_map
 from indexer.store import Store, disk_bytes, open_store
 from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
-from schemas.errors import MismatchError
+from schemas.errors import MismatchError, UnknownModelError
 from schemas.model import Band, Space
 from schemas.results import CollectionReport, RootReport
 
@@ -66,6 +66,11 @@ def open_collection(settings: Settings) -> Collection:
 
 def open_collection_encoder(info: CollectionInfo, settings: Settings) -> Encoder:
     """Open the model of a collection and compare it with what embedded the photos."""
+    if info.source is None:
+        raise UnknownModelError(
+            f"the model {info.model.id!r} of this collection is known by its vectors only, so "
+            "texts and photos cannot be embedded; ask with id:N, or give embeddings of the texts"
+        )
     encoder = open_source(info.source, settings)
     refuse_mismatch(info, encoder, where=settings.collection)
     return encoder
@@ -100,7 +105,9 @@ def describe_collection(
         source=source,
         model=encoder.description,
         weights_digest=encoder.weights_digest,
-        preprocessing_fingerprint=preprocessing_fingerprint(encoder.description.preprocessing),
+        preprocessing_fingerprint=preprocessing_fingerprint(
+            encoder.description.require_preprocessing()
+        ),
         projectors_digest=projectors_digest(encoder.projectors),
         band=kept,
         band_is_default=is_default,
@@ -117,7 +124,7 @@ def refuse_mismatch(info: CollectionInfo, encoder: Encoder, *, where: str) -> No
     MismatchError
         Naming what differs, both values, and the way out.
     """
-    fingerprint = preprocessing_fingerprint(encoder.description.preprocessing)
+    fingerprint = preprocessing_fingerprint(encoder.description.require_preprocessing())
     compared = (
         ("weights of model", info.weights_digest, encoder.weights_digest),
         ("preprocessing for model", info.preprocessing_fingerprint, fingerprint),
@@ -168,5 +175,7 @@ def collection_report(collection: Collection) -> CollectionReport:
     )
 
 
-def _named(source: ModelSource) -> str:
+def _named(source: ModelSource | None) -> str:
+    if source is None:
+        return "unknown"
     return f"{source.model!r}" + (f" ({source.pretrained})" if source.pretrained else "")

@@ -64,7 +64,7 @@ def export_model(
     encoder = open_openclip_model(
         name, pretrained=pretrained, device="cpu", n_threads=settings.threads
     )
-    pixels = _photo_pixels(folder, encoder.description.preprocessing, settings.max_pixels)
+    pixels = _photo_pixels(folder, encoder.description.require_preprocessing(), settings.max_pixels)
     compared = pixels[::2]
     agreement = export_onnx(
         encoder,

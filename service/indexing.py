@@ -11,7 +11,7 @@ from indexer.ingest import IngestProgress, ingest
 from indexer.lock import writer_lock
 from indexer.scan import resolve_root, scan
 from indexer.settings import Settings
-from indexer.store import create_store, local_directory, store_exists
+from indexer.store import create_store, local_directory, open_store, store_exists
 from schemas.collection import CollectionInfo, ModelSource
 from schemas.errors import InputError
 from schemas.model import Band
@@ -70,6 +70,9 @@ def index_photos(
         _refuse_without_photos(folders, uri)
         # Opened before anything is made: an unknown model must not leave an empty collection.
         new = _NewCollection.describe(source or ModelSource(model=DEFAULT_MODEL), band, settings)
+    else:
+        # One of an older release is brought up to date, which takes the lock itself.
+        _refuse_imported(open_store(uri).info, uri)
     with writer_lock(local_directory(uri)):
         if new is not None and not store_exists(uri):
             collection = new.create(settings)
@@ -126,6 +129,14 @@ def _absolute(source: ModelSource) -> ModelSource:
     checkpoint = Path(source.pretrained or "").expanduser()
     pretrained = str(checkpoint.resolve()) if checkpoint.is_file() else source.pretrained
     return ModelSource(model=model, pretrained=pretrained)
+
+
+def _refuse_imported(info: CollectionInfo, uri: str) -> None:
+    if info.origin == "vectors":
+        raise InputError(
+            f"the collection {uri!r} holds imported vectors and takes no photos; index them into "
+            "another --collection"
+        )
 
 
 def _refuse_without_photos(folders: Sequence[Path], uri: str) -> None:

@@ -181,7 +181,7 @@ def _encoded_vector(collection: Collection, path: Path, space_map: SpaceMap) -> 
     try:
         pixels = prepare_query(
             path,
-            preprocessing=collection.store.info.model.preprocessing,
+            preprocessing=collection.store.info.model.require_preprocessing(),
             max_pixels=collection.settings.max_pixels,
         )
     except PhotoError as error:

@@ -167,7 +167,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_known_by_its_older_time(tmp
 
 
 def prepared(file):
-    preprocessing = FAKE_DESCRIPTION.preprocessing
+    preprocessing = FAKE_DESCRIPTION.require_preprocessing()
     return prepare_photo(file, preprocessing=preprocessing, max_pixels=10**6, known_hashes=())
 
 

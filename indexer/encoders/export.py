@@ -155,7 +155,7 @@ def _write_image_graph(
     """Write image.onnx, rounded to int8 where there are pixels to calibrate it."""
     import torch
 
-    about = encoder.description.preprocessing
+    about = encoder.description.require_preprocessing()
     example = torch.zeros(2, about.height, about.width, 3, dtype=torch.uint8)
     outputs = ["features"] if encoder.image_tower.head is None else ["features", "raw_embeddings"]
     with tempfile.TemporaryDirectory(dir=work.parent) as folder:

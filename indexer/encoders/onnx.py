@@ -169,7 +169,7 @@ class OnnxEncoder:
         ModelError
             If the image tower is damaged.
         """
-        check_pixels(pixels, self.description.preprocessing)
+        check_pixels(pixels, self.description.require_preprocessing())
         names = [output.name for output in self._image_session.get_outputs()]
         outputs = dict(zip(names, self._image_session.run(names, {"pixels": pixels}), strict=True))
         return EncodedImages(outputs["features"], outputs.get("raw_embeddings"))

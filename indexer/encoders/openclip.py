@@ -112,7 +112,7 @@ class OpenClipEncoder:
         ModelError
             If the memory does not suffice for one picture.
         """
-        check_pixels(pixels, self.description.preprocessing)
+        check_pixels(pixels, self.description.require_preprocessing())
         parts = self._image_batches.map(lambda rows: self._encode_pixels(pixels[rows]), len(pixels))
         features = _joined([part[0] for part in parts], width=self.description.feature_dim)
         if self.description.linear_image_head:
@@ -159,7 +159,7 @@ class OpenClipEncoder:
         """Map uint8 (n, h, w, 3) to what the tower was trained on, float32 (n, 3, h, w)."""
         import torch
 
-        about = self.description.preprocessing
+        about = self.description.require_preprocessing()
         mean = torch.tensor(about.mean, device=pixels.device)
         std = torch.tensor(about.std, device=pixels.device)
         return ((pixels.float() / WHITE - mean) / std).permute(0, 3, 1, 2)

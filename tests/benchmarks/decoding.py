@@ -123,7 +123,7 @@ def compare_speed(contents: list[bytes], about: Preprocessing, repeats: int) -> 
 def print_agreement(contents: Iterable[bytes], names: Sequence[str]) -> None:
     """Compare tower inputs, and embeddings of the built-in model, after either way of decoding."""
     encoder = open_pocket(n_threads=1)
-    about = encoder.description.preprocessing
+    about = encoder.description.require_preprocessing()
     pairs = [(scaled_decoding(c, about), full_decoding(c, about)) for c in contents]
     scaled, full = (np.stack(way) for way in zip(*pairs, strict=True))
     differences = np.abs(scaled.astype(np.int16) - full)
@@ -152,7 +152,7 @@ def embeddings(encoder: Encoder, space: Space, pixels: ByteArray) -> FloatArray:
 
 def print_speeds(photos: Sequence[Image.Image], own: list[bytes], repeats: int) -> None:
     """Print one line per size, and one for large photos as they are."""
-    about = open_pocket(n_threads=1).description.preprocessing
+    about = open_pocket(n_threads=1).description.require_preprocessing()
     click.echo("   MP  scaled/s  full/s  ratio (lowest..highest)  mean and largest difference")
     for megapixels in MEGAPIXELS:
         contents = [

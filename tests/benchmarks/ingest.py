@@ -49,7 +49,7 @@ class Round:
 def prepare_cpu(files: Sequence[ScannedFile]) -> float:
     """Prepare all files on this thread as a worker does; return CPU seconds."""
     keep_freed_memory()
-    preprocessing = open_pocket(n_threads=1).description.preprocessing
+    preprocessing = open_pocket(n_threads=1).description.require_preprocessing()
     max_pixels = Settings().max_pixels
     start = time.process_time()
     for file in files:
@@ -64,7 +64,7 @@ def prepare_cpu(files: Sequence[ScannedFile]) -> float:
 def encode_cpu(n_photos: int, *, batch_size: int) -> float:
     """Encode random pictures on one thread, in the batches of an ingest; return CPU seconds."""
     encoder = open_pocket(n_threads=1)
-    about = encoder.description.preprocessing
+    about = encoder.description.require_preprocessing()
     shape = (batch_size, about.height, about.width, 3)
     batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     encoder.encode_images(batch[:1])

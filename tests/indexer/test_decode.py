@@ -154,7 +154,7 @@ def test_a_scaled_jpeg_says_where_in_its_pixels_the_photo_ends(orientation, exte
     whole, scaled = decoded(content, min_side=600), decoded(content, min_side=32)
     assert whole.extent == (0, 0, whole.width, whole.height)
     assert scaled.extent == extent
-    target = FAKE_DESCRIPTION.preprocessing.model_copy(update={"width": 32, "height": 32})
+    target = FAKE_DESCRIPTION.require_preprocessing().model_copy(update={"width": 32, "height": 32})
     inputs = [preprocess(photo.pixels, target, extent=photo.extent) for photo in (whole, scaled)]
     assert mean_difference(*inputs) < 0.5
     stretched = preprocess(scaled.pixels, target)

@@ -1,11 +1,15 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from indexer import migrations
+from indexer.lock import writer_lock
 from indexer.migrations import MIGRATIONS, pending_migrations
-from indexer.store import Store, open_store
+from indexer.store import StoredTables, open_store
 from schemas.collection import SCHEMA_VERSION
-from schemas.errors import NewerSchemaError
-from tests.makers.stores import new_store
+from schemas.errors import LockedError, NewerSchemaError
+from schemas.tables import images_schema
 
 
 def test_there_is_a_step_from_every_released_version():
@@ -36,9 +40,34 @@ def test_pending_steps_come_in_order(monkeypatch):
     assert pending_migrations(3, where="/c") == []
 
 
-def test_opening_an_older_collection_takes_the_steps(tmp_path, monkeypatch):
-    migrated: list[Store] = []
-    new_store(tmp_path / "c")
-    monkeypatch.setattr(migrations, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(migrations, "MIGRATIONS", {1: migrated.append})
-    assert migrated == [open_store(str(tmp_path / "c"))]
+def test_an_older_collection_is_brought_up_to_date_when_it_is_opened(tmp_path):
+    place = _version_1(tmp_path)
+    store = open_store(place)
+    assert store.info.schema_version == SCHEMA_VERSION
+    assert store.image_columns.names == images_schema(store.info.model).names
+    assert store.images(["label"])["label"].to_pylist() == [None] * store.count_images()
+    assert store.references().num_rows == 0
+
+
+def test_a_migration_that_was_cut_short_is_finished(tmp_path, monkeypatch):
+    place = _version_1(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredTables, "add_columns", _crash)
+        with pytest.raises(ZeroDivisionError, match="power cut"):
+            open_store(place)
+    assert open_store(place).image_columns.names[-1] == "label_confidence"
+
+
+def test_a_migration_waits_for_no_other_writer(tmp_path):
+    place = _version_1(tmp_path)
+    with writer_lock(Path(place)), pytest.raises(LockedError, match="is being written"):
+        open_store(place)
+
+
+def _crash(*_):
+    raise ZeroDivisionError("power cut")
+
+
+def _version_1(folder: Path) -> str:
+    shutil.copytree(Path(__file__).parents[1] / "formats" / "v1", folder / "c")
+    return str(folder / "c")

@@ -24,7 +24,7 @@ from schemas.tables import images_schema
 from tests.fakes import FAKE_DESCRIPTION
 from tests.makers.photos import drawn_photo, exif_block, image_file
 
-PREPROCESSING = FAKE_DESCRIPTION.preprocessing
+PREPROCESSING = FAKE_DESCRIPTION.require_preprocessing()
 
 
 def prepared(file, *, max_pixels=MAX_PIXELS, known_hashes=()):

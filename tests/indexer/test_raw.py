@@ -355,7 +355,10 @@ def test_a_file_that_waits_for_the_extra_is_recorded_as_such(monkeypatch, tmp_pa
     (file,) = scan(tmp_path)
     assert isinstance(file, ScannedFile)
     failure = prepare_photo(
-        file, preprocessing=FAKE_DESCRIPTION.preprocessing, max_pixels=10**6, known_hashes=()
+        file,
+        preprocessing=FAKE_DESCRIPTION.require_preprocessing(),
+        max_pixels=10**6,
+        known_hashes=(),
     )
     assert isinstance(failure, PhotoFailure)
     assert (failure.stage, failure.error_class) == ("decode", "MissingExtraError")

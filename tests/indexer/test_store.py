@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from indexer import store as store_module
+from indexer.compaction import MIN_FRAGMENTS
 from indexer.encoders.encoder import Projectors
 from indexer.scoring.similarity import exact_search, normalised
 from indexer.store import (
@@ -376,7 +377,7 @@ def append_small_runs(store, count):
 
 def test_a_few_small_runs_rewrite_nothing(tmp_path):
     store = new_store(tmp_path / "c", features=random_features(50))
-    append_small_runs(store, store_module.MIN_FRAGMENTS - 1)
+    append_small_runs(store, MIN_FRAGMENTS - 1)
     files, version = data_files(store), store.version
     store.optimize()
     assert (data_files(store), store.version) == (files, version)
@@ -384,13 +385,13 @@ def test_a_few_small_runs_rewrite_nothing(tmp_path):
 
 def test_many_small_runs_are_compacted_into_one_file(tmp_path):
     store = new_store(tmp_path / "c", features=random_features(50))
-    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    append_small_runs(store, MIN_FRAGMENTS)
     before = data_files(store)
     store.optimize()
     after = data_files(store)
     assert len(after - before) == 1
     assert before < after  # readers may still be at them
-    assert store.images(["image_id"]).num_rows == 50 + 2 * store_module.MIN_FRAGMENTS
+    assert store.images(["image_id"]).num_rows == 50 + 2 * MIN_FRAGMENTS
     store.optimize()
     assert data_files(store) == after
 
@@ -399,7 +400,7 @@ def test_indexed_rows_are_compacted_with_those_that_are_not(tmp_path, monkeypatc
     monkeypatch.setattr(store_module, "INDEXED_ROWS", 40)
     store = new_store(tmp_path / "c", features=random_features(50))
     store.optimize()
-    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    append_small_runs(store, MIN_FRAGMENTS)
     before = data_files(store)
     store.optimize()
     assert len(data_files(store) - before) == 1
@@ -419,7 +420,7 @@ def test_more_rows_may_lie_in_more_files(tmp_path, monkeypatch):
 def test_a_version_stays_for_a_while_after_it_was_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "AGE_MARGIN", timedelta(seconds=0.1))
     store = new_store(tmp_path / "c", features=random_features(50))
-    append_small_runs(store, store_module.MIN_FRAGMENTS)
+    append_small_runs(store, MIN_FRAGMENTS)
     scattered = data_files(store)
     time.sleep(1.2)
     # Made over a second ago, but replaced only now.
@@ -429,7 +430,7 @@ def test_a_version_stays_for_a_while_after_it_was_replaced(tmp_path, monkeypatch
     time.sleep(1.2)
     store.optimize(keep_versions=timedelta(seconds=1))
     assert data_files(store) == compacted - scattered
-    assert store.count_images() == 50 + 2 * store_module.MIN_FRAGMENTS
+    assert store.count_images() == 50 + 2 * MIN_FRAGMENTS
 
 
 def test_old_versions_of_small_tables_do_not_pile_up(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ def test_a_named_pipe_put_in_a_photos_place_does_not_hang_the_run(tmp_path):
     (tmp_path / "a.png").unlink()
     os.mkfifo(tmp_path / "a.png")
     real = partial(
-        prepare_photo, preprocessing=FAKE_DESCRIPTION.preprocessing, max_pixels=1_000_000
+        prepare_photo, preprocessing=FAKE_DESCRIPTION.require_preprocessing(), max_pixels=1_000_000
     )
     (failure,) = prepare([found], prepare=real, file_seconds=0.5)
     assert failure.stage == "read"

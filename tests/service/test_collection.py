@@ -130,7 +130,7 @@ def other_weights():
 
 
 def other_preprocessing():
-    changed = {**FAKE_DESCRIPTION.preprocessing.model_dump(), "interpolation": "bicubic"}
+    changed = {**FAKE_DESCRIPTION.require_preprocessing().model_dump(), "interpolation": "bicubic"}
     return FakeEncoder(described(preprocessing=changed))
 
 

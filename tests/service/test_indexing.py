@@ -59,7 +59,8 @@ def test_a_model_on_disk_is_remembered_by_its_full_path(photos, settings, tmp_pa
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     index([photos], settings, source=ModelSource(model="model"))
-    assert open_collection(settings).store.info.source.model == str(tmp_path / "model")
+    expected = ModelSource(model=str(tmp_path / "model"))
+    assert open_collection(settings).store.info.source == expected
     index([photos], settings, source=ModelSource(model="./model"))  # the same one
 
 
@@ -68,7 +69,7 @@ def test_a_local_directory_is_remembered_by_its_full_path(photos, settings, tmp_
     monkeypatch.chdir(tmp_path)
     index([photos], settings, source=ModelSource(model="local-dir:model"))
     source = open_collection(settings).store.info.source
-    assert source.model == f"local-dir:{tmp_path / 'model'}"
+    assert source == ModelSource(model=f"local-dir:{tmp_path / 'model'}")
 
 
 def test_a_checkpoint_is_remembered_by_its_full_path(photos, settings, tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def quality_cues(encoder: OnnxEncoder, pictures: Sequence[Image.Image]) -> dict[
     weights = encoder.projectors
     if weights.image_weight is None:
         raise ValueError("this model has no linear image projector")
-    settings = encoder.description.preprocessing
+    settings = encoder.description.require_preprocessing()
     pixels = np.stack([preprocess(np.asarray(picture), settings) for picture in pictures])
     features = encoder.encode_images(pixels).features
     raw_embeddings = features @ weights.image_weight.T
@@ -167,7 +167,7 @@ def quality_cues(encoder: OnnxEncoder, pictures: Sequence[Image.Image]) -> dict[
 
 def read_pictures(encoder: OnnxEncoder, photos: Sequence[Path]) -> ByteArray:
     """Return photos as the tower's input, uint8 (n, h, w, 3)."""
-    settings = encoder.description.preprocessing
+    settings = encoder.description.require_preprocessing()
     return np.stack(
         [preprocess(np.asarray(Image.open(photo).convert("RGB")), settings) for photo in photos]
     )

@@ -93,7 +93,7 @@ def test_description_of_a_linear_head():
     about = OpenClipEncoder(model, weights, device="cpu").description
     assert (about.feature_dim, about.text_feature_dim, about.embedding_dim) == (64, 64, 32)
     assert about.logit_scale == pytest.approx(float(model.logit_scale.exp()))
-    assert (about.preprocessing.height, about.preprocessing.width) == (64, 64)
+    assert (about.require_preprocessing().height, about.require_preprocessing().width) == (64, 64)
     assert about.default_image_space == "isoclip"
     assert about.band == Band(k_top=150, k_bottom=50)
     assert about.linear_image_head

@@ -43,9 +43,9 @@ def test_a_local_directory_is_opened_with_its_own_preprocessing(local_directory)
     )
     about = encoder.description
     assert about.id == "tiny-clip"
-    assert about.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert about.preprocessing.interpolation == "bilinear"
-    assert about.preprocessing.resize == "squash"
+    assert about.require_preprocessing().mean == (0.5, 0.5, 0.5)
+    assert about.require_preprocessing().interpolation == "bilinear"
+    assert about.require_preprocessing().resize == "squash"
     assert encoder.encode_texts(["a dog"]).shape == (1, 64)
 
 

@@ -32,7 +32,7 @@ def test_pocket_is_the_built_in_directory(directory, monkeypatch):
 def test_the_built_in_model_opens_and_encodes():
     encoder = open_encoder("pocket", pretrained=None, device="cpu", n_threads=1)
     about = encoder.description
-    shape = (1, about.preprocessing.height, about.preprocessing.width, 3)
+    shape = (1, about.require_preprocessing().height, about.require_preprocessing().width, 3)
     encoded = encoder.encode_images(np.zeros(shape, np.uint8))
     assert encoded.features.shape == (1, about.feature_dim)
     assert encoder.encode_texts(["a dog"]).shape == (1, about.text_feature_dim)

@@ -1,0 +1,1 @@
+"""The commands of `isophote`, one module per group: parse, call, print."""
