@@ -173,8 +173,11 @@ def filesystem_path(stored: str) -> str:
 
 
 def joined_path(root: str, path: str) -> str:
-    """Return the stored form of a file's full path, for messages and records."""
-    return f"{root.rstrip('/')}/{path}"
+    """Return the stored form of a file's full path, for messages and records.
+
+    Imported vectors have no root: theirs is whatever the path says.
+    """
+    return f"{root.rstrip('/')}/{path}" if root else path
 
 
 def absolute_path(root: str, path: str) -> Path:

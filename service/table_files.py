@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 from pydantic_core import to_json
 
+from indexer.store_errors import first_line
 from schemas.errors import InputError
 
 # Bounds the Python objects that exist at a time.
@@ -42,6 +44,34 @@ def write_table(table: pa.Table, target: Path) -> None:
         raise InputError(
             f"cannot write {target}: {error.strerror or error}; name a file that can be written"
         ) from error
+
+
+def read_table(source: Path) -> pa.Table:
+    """Read a table from a file of the kind that its extension names.
+
+    Parameters
+    ----------
+    source : Path
+        Ends with .csv, .tsv, .jsonl or .parquet. CSV and TSV have a line of column names; their
+        values stay strings, so that 007 is no number.
+
+    Raises
+    ------
+    InputError
+        If the extension is another, or the file cannot be read as its extension says.
+    """
+    read = _READERS.get(source.suffix.lower())
+    if read is None:
+        raise InputError(f"cannot read {source}; its name must end with {', '.join(_READERS)}")
+    try:
+        with source.open("rb") as file:
+            return read(file)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {source}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    except pa.ArrowException as error:
+        raise InputError(f"cannot read {source} as {source.suffix}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -78,4 +108,35 @@ _WRITERS: dict[str, Callable[[pa.Table, BinaryIO], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_json_lines,
     ".parquet": _write_parquet,
+}
+
+
+def _read_csv(file: BinaryIO, *, delimiter: str = ",") -> pa.Table:
+    from pyarrow import csv
+
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with csv.open_csv(file, parse_options=parse) as reader:
+        names = reader.schema.names
+    file.seek(0)
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    return csv.read_csv(file, parse_options=parse, convert_options=convert)
+
+
+def _read_json_lines(file: BinaryIO) -> pa.Table:
+    from pyarrow import json
+
+    return json.read_json(file)
+
+
+def _read_parquet(file: BinaryIO) -> pa.Table:
+    from pyarrow import parquet
+
+    return parquet.read_table(file)
+
+
+_READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
+    ".csv": _read_csv,
+    ".tsv": partial(_read_csv, delimiter="\t"),
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
 }
