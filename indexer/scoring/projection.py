@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.arrays import DoubleArray, Float16Array, FloatArray
+from indexer.scoring.exact_products import exact_products, grid_rows
 from indexer.scoring.shapes import require_matrix
 from schemas.model import Band
 
@@ -83,7 +84,7 @@ def project(
     Returns
     -------
     float32 of shape (n, d)
-        Not normalised.
+        Not normalised. The same bits for a photo alone and in any company.
 
     Raises
     ------
@@ -92,7 +93,8 @@ def project(
     """
     require_matrix("weight", weight)
     require_matrix("features", features, width=weight.shape[1])
-    raw_embeddings = features.astype(np.float32, copy=False) @ weight.T
+    # Exact: a photo scored as it is indexed and later among all others gets the same bits.
+    raw_embeddings = exact_products(grid_rows(features), grid_rows(weight)).astype(np.float32)
     if bias is None:
         return raw_embeddings
     _check_bias(weight, bias)
