@@ -1,6 +1,6 @@
 """From prepared photos to rows: full batches through the encoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,9 @@ from indexer.prepare import PreparedPhoto
 from indexer.rows import AnomalyScorer, RowMaker
 from indexer.settings import Settings
 from schemas.collection import CollectionInfo
+
+# Crops that may wait for a batch of photos: 300 MB of 224 x 224. Only a GPU's batches reach it.
+_MAX_WAITING_CROPS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class Embedder:
         """Add a photo; return whether a batch is full."""
         self._waiting.append(photo)
         encoder, _ = self._open()
-        full = self._settings.gpu_batch_size if encoder.on_gpu else self._settings.batch_size
-        return len(self._waiting) >= full
+        n_crops = sum(_n_crops(waiting) for waiting in self._waiting)
+        return len(self._waiting) >= self._batch_size(encoder) or n_crops >= _MAX_WAITING_CROPS
 
     def rows(self, new_image_ids: Callable[[int], IntArray]) -> EncodedBatch | None:
         """Encode and score the photos that wait; None if there are none."""
@@ -67,7 +70,12 @@ class Embedder:
             return None
         encoder, row_maker = self._open()
         encoded = encoder.encode_images(np.stack([photo.pixels for photo in photos]))
+        crops = self._encoded_crops(encoder, photos)
+        photo_of_crop = np.repeat(np.arange(len(photos)), [_n_crops(photo) for photo in photos])
         finite = _is_storable(encoded)
+        if crops is not None:
+            finite[photo_of_crop[~_is_storable(crops)]] = False
+            crops = crops.take(np.flatnonzero(finite[photo_of_crop]))
         usable, unusable = np.flatnonzero(finite), np.flatnonzero(~finite)
         good = [photos[row] for row in usable]
         table = row_maker.rows(
@@ -75,8 +83,24 @@ class Embedder:
             encoded.take(usable),
             image_ids=new_image_ids(len(good)),
             indexed_at=datetime.now(UTC),
+            crops=crops,
         )
         return EncodedBatch(table, good, [photos[row] for row in unusable])
+
+    def _batch_size(self, encoder: Encoder) -> int:
+        return self._settings.gpu_batch_size if encoder.on_gpu else self._settings.batch_size
+
+    def _encoded_crops(
+        self, encoder: Encoder, photos: Sequence[PreparedPhoto]
+    ) -> EncodedImages | None:
+        """Encode the crops of all photos in one sequence of full batches."""
+        crops = [crop for photo in photos if photo.crops is not None for crop in photo.crops]
+        size = self._batch_size(encoder)
+        batches = [
+            encoder.encode_images(np.stack(crops[start : start + size]))
+            for start in range(0, len(crops), size)
+        ]
+        return EncodedImages.concatenated(batches) if batches else None
 
     def _open(self) -> tuple[Encoder, RowMaker]:
         if self._opened is None:
@@ -86,6 +110,10 @@ class Embedder:
                 RowMaker(self._info, encoder, score_anomalies=self._score_anomalies),
             )
         return self._opened
+
+
+def _n_crops(photo: PreparedPhoto) -> int:
+    return 0 if photo.crops is None else len(photo.crops)
 
 
 def _is_storable(encoded: EncodedImages) -> BoolArray:

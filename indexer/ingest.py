@@ -38,13 +38,18 @@ from indexer.prepare import (
     Prepared,
     prepare_photo,
 )
+from indexer.references import active_scorer
 from indexer.scan import ScannedFile, filesystem_path
 from indexer.settings import Settings
 from indexer.store import Store
 from indexer.workers import prepared_photos
 from indexer.writer import Writer, failure_record
+from schemas.collection import CollectionInfo, CropEdges
 from schemas.results import HeldDeletion, IngestSummary, RetrySummary, UnreachedRoot
 from schemas.tables import ROOTS_SCHEMA
+
+# A photo of 3:2 has 16 crops beside the input of the image tower, one of 5:1 has 52.
+_PHOTOS_PER_CROPS_PHOTO = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +177,9 @@ class _Run:
         self._known = known
         self._plans = plans
         self._settings = settings
-        self._embedder = Embedder(store.info, open_encoder, settings)
+        self._embedder = Embedder(
+            store.info, open_encoder, settings, score_anomalies=active_scorer(store)
+        )
         self.writer = Writer(
             store,
             known,
@@ -202,11 +209,12 @@ class _Run:
                 prepare_photo,
                 preprocessing=self._store.info.model.require_preprocessing(),
                 max_pixels=self._settings.max_pixels,
+                crop_edges=_crop_edges(self._store.info),
             ),
             known_hashes=self._known.images.contents,
             # One more than cores: none is idle while a result is on its way to this process.
             n_workers=self._settings.threads + 1,
-            n_ahead=self._settings.queue_photos,
+            n_ahead=_n_ahead(self._store.info, self._settings),
             file_seconds=self._settings.file_seconds,
         )
         try:
@@ -334,6 +342,16 @@ class _Run:
         """Return the row of the photo that has a file's place, unless it left it in this run."""
         row = self._known.images.row_at((file.root, file.path))
         return None if row is None or self._has_left[row] else row
+
+
+def _crop_edges(info: CollectionInfo) -> CropEdges | None:
+    return info.crop_edges if info.quality_mode == "crops" else None
+
+
+def _n_ahead(info: CollectionInfo, settings: Settings) -> int:
+    """Return how many photos are read in advance; with their crops they are larger."""
+    share = _PHOTOS_PER_CROPS_PHOTO if info.quality_mode == "crops" else 1
+    return max(settings.queue_photos // share, 1)
 
 
 def _scopes(folders: Sequence[Path], store: Store, known: KnownFiles) -> list[ScanScope]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from indexer.arrays import ByteArray
-from indexer.decode import decode_photo
+from indexer.crops import quality_crops
+from indexer.decode import DecodedPhoto, decode_photo
 from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
 from indexer.preprocess import decoding_side, preprocess
 from indexer.scan import ScannedFile, absolute_path
+from schemas.collection import CropEdges
 from schemas.errors import PhotoError, Stage
 from schemas.model import Preprocessing
 
@@ -24,13 +26,15 @@ class PreparedPhoto:
     """A photo ready for the encoder.
 
     `file` has size and time as they were when its bytes were read. `pixels` is the uint8 input
-    of the image tower, `columns` the values of its row that need no vector.
+    of the image tower, `columns` the values of its row that need no vector. `crops` are further
+    inputs (n, h, w, 3), from which quality is averaged in `crops` mode.
     """
 
     file: ScannedFile
     content_hash: str
     pixels: ByteArray
     columns: dict[str, Any]
+    crops: ByteArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def prepare_photo(
     preprocessing: Preprocessing,
     max_pixels: int,
     known_hashes: Container[str],
+    crop_edges: CropEdges | None = None,
 ) -> Prepared:
     """Read a file once, and hash, decode, measure and preprocess the same bytes.
 
@@ -72,13 +77,22 @@ def prepare_photo(
         Larger pictures are refused by their header.
     known_hashes : container of str
         Content hashes that need no decoding; asked once, between reading and decoding.
+    crop_edges : {"pad", "drop"}, optional
+        In `crops` mode; without, no crops are made.
     """
     try:
         file, content = _read(file)
         content_hash = hashlib.sha256(content).hexdigest()
         if content_hash in known_hashes:
             return KnownContent(file, content_hash)
-        return _prepared(file, content, content_hash, preprocessing, max_pixels)
+        photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
+        return PreparedPhoto(
+            file=file,
+            content_hash=content_hash,
+            pixels=preprocess(photo.pixels, preprocessing, extent=photo.extent),
+            columns=photo_columns(photo),
+            crops=_crops(photo, preprocessing, crop_edges),
+        )
     except PhotoError as error:
         cause = type(error.__cause__ or error).__name__
         return PhotoFailure(file, error.stage, cause, error.reason)
@@ -127,15 +141,9 @@ def _refuse_above_limit(n_bytes: int) -> None:
         )
 
 
-def _prepared(
-    file: ScannedFile,
-    content: bytes,
-    content_hash: str,
-    preprocessing: Preprocessing,
-    max_pixels: int,
-) -> PreparedPhoto:
-    photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
-    columns = {
+def photo_columns(photo: DecodedPhoto) -> dict[str, Any]:
+    """Return the values of a photo's row that need no vector, by column."""
+    return {
         "width": photo.width,
         "height": photo.height,
         "format": photo.format,
@@ -149,6 +157,13 @@ def _prepared(
         "perceptual_hash": perceptual_hash(photo.pixels),
         **asdict(measure_pixels(photo.pixels)),
     }
-    return PreparedPhoto(
-        file, content_hash, preprocess(photo.pixels, preprocessing, extent=photo.extent), columns
-    )
+
+
+def _crops(
+    photo: DecodedPhoto, preprocessing: Preprocessing, edges: CropEdges | None
+) -> ByteArray | None:
+    if edges is None:
+        return None
+    # From the pixels that the embedding is made of: JPEGs are decoded at twice the input's side
+    # at least, which is the size that windows are cut from. So no mode changes a vector.
+    return quality_crops(photo.pixels, preprocessing, edges=edges, extent=photo.extent)

@@ -18,10 +18,12 @@ from schemas.model import Preprocessing
 Extent = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
-_FILTERS = {
+RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
+"""Pillow's filter for each `interpolation`."""
+
 _FINGERPRINT_DIGITS = 16
 # Up to this many times the target's pixels the whole picture is scaled and then cropped, bit for
 # bit as open_clip does it. Beyond, only the part that stays is scaled: memory stays bounded, and
@@ -65,7 +67,7 @@ def preprocess(
     image = Image.fromarray(pixels)
     extent = extent or (0, 0, *image.size)
     target = (preprocessing.width, preprocessing.height)
-    resampling = _FILTERS[preprocessing.interpolation]
+    resampling = RESAMPLING[preprocessing.interpolation]
     if preprocessing.resize == "squash":
         return np.asarray(image.resize(target, resampling, box=extent))
     if preprocessing.resize == "longest":
@@ -89,7 +91,7 @@ def _scale_and_crop(
     image: Image.Image, extent: Extent, target: tuple[int, int], resampling: Image.Resampling
 ) -> ByteArray:
     """Cover the target and keep its centre."""
-    scaled = _covering_size(_size(extent), target)
+    scaled = covering_size(_size(extent), target)
     left, top = (round((whole - kept) / 2) for whole, kept in zip(scaled, target, strict=True))
     crop = (left, top, left + target[0], top + target[1])
     if math.prod(scaled) <= _MAX_SCALED_SHARE * math.prod(target):
@@ -115,8 +117,8 @@ def _size(extent: Extent) -> tuple[float, float]:
     return right - left, bottom - top
 
 
-def _covering_size(size: tuple[float, float], target: tuple[int, int]) -> tuple[int, int]:
-    """Scale a size until it covers the target; square targets round the long side down."""
+def covering_size(size: tuple[float, float], target: tuple[int, int]) -> tuple[int, int]:
+    """Scale a size until it covers a target; square targets round the long side down."""
     width, height = size
     if target[0] == target[1]:
         side = target[0]

@@ -11,31 +11,19 @@ from indexer.arrays import Float16Array, FloatArray, IntArray
 from indexer.encoders.encoder import EncodedImages, Encoder
 from indexer.prepare import PreparedPhoto
 from indexer.scan import ScannedFile
-from indexer.scoring.pixel_quality import pixel_quality
+from indexer.scoring.pixel_quality import PIXEL_CUES, pixel_quality
 from indexer.scoring.projection import project
 from indexer.scoring.quality import (
     PROMPT_PAIRS,
+    crop_means,
     fused_quality,
     magnitude,
     magnitude_quality,
     prompt_quality,
 )
-from indexer.spaces import encoded_column, space_map
+from indexer.spaces import SpaceMap, encoded_column, space_map
 from schemas.collection import CollectionInfo
 from schemas.tables import images_schema
-
-PIXEL_CUES = (
-    "sharpness",
-    "contrast",
-    "brightness",
-    "shadows_clipped",
-    "highlights_clipped",
-    "noise",
-    "blockiness",
-    "jpeg_quality",
-)
-"""Columns that the pixel quality is made of; `jpeg_quality` is NaN for other formats."""
-
 
 AnomalyScorer = Callable[[FloatArray], Mapping[str, Any]]
 """Takes unit vectors (n, d) of the space `clip`; returns columns of `images`, n values each."""
@@ -71,9 +59,11 @@ class RowMaker:
             projectors=encoder.projectors,
             band=info.band,
         )
-        self._clip_map = space_map(
-            "clip", model=info.model, projectors=encoder.projectors, band=info.band
-        )
+        self._clip_map: SpaceMap | None = None
+        if score_anomalies is not None:
+            self._clip_map = space_map(
+                "clip", model=info.model, projectors=encoder.projectors, band=info.band
+            )
         self._good = self._prompt_embeddings(encoder, [good for good, _ in PROMPT_PAIRS])
         self._bad = self._prompt_embeddings(encoder, [bad for _, bad in PROMPT_PAIRS])
 
@@ -84,6 +74,7 @@ class RowMaker:
         *,
         image_ids: IntArray,
         indexed_at: datetime,
+        crops: EncodedImages | None = None,
     ) -> pa.Table:
         """Return one row per photo, in order.
 
@@ -95,6 +86,9 @@ class RowMaker:
         image_ids : int64 of shape (n,)
         indexed_at : datetime
             With a time zone.
+        crops : EncodedImages, optional
+            Of the crops of these photos, one after the other. The prompt cue, the magnitude cue
+            and their fusion are then means over them; the magnitude stays that of the photo.
         """
         if not photos:
             return self._schema.empty_table()
@@ -106,7 +100,15 @@ class RowMaker:
             **{name: [photo.columns[name] for photo in photos] for name in photos[0].columns},
             **self._vector_columns(encoded),
         }
-        columns |= self._score_columns(encoded, columns)
+        cues = self._cues(encoded)
+        if crops is not None:
+            n_crops = np.array([0 if photo.crops is None else len(photo.crops) for photo in photos])
+            cues = {name: crop_means(cue, n_crops) for name, cue in self._cues(crops).items()}
+        columns |= {**cues, "magnitude": magnitude(self._raw_embeddings(encoded))}
+        if self._model.quality_cue == "pixels":
+            columns["quality"] = pixel_quality(
+                {name: np.asarray(columns[name], np.float32) for name in PIXEL_CUES}
+            )
         columns |= self._anomaly_columns(columns)
         return pa.table(
             [_arrow_column(columns.get(field.name), field, len(photos)) for field in self._schema],
@@ -123,27 +125,19 @@ class RowMaker:
             vectors["raw_embedding"] = encoded.raw_embeddings
         return {name: vector.astype(np.float16) for name, vector in vectors.items()}
 
-    def _score_columns(
-        self, encoded: EncodedImages, measures: Mapping[str, Any]
-    ) -> dict[str, FloatArray]:
+    def _cues(self, encoded: EncodedImages) -> dict[str, FloatArray]:
+        """Return the cues of one pass each."""
         raw = self._raw_embeddings(encoded)
         q_sim = prompt_quality(raw, self._good, self._bad, logit_scale=self._model.logit_scale)
         q_mag = magnitude_quality(raw)
-        if self._model.quality_cue == "magnitude":
-            quality = fused_quality(q_sim, q_mag)
-        else:
-            quality = pixel_quality(
-                **{name: np.asarray(measures[name], np.float32) for name in PIXEL_CUES}
-            )
         return {
-            "magnitude": magnitude(raw),
             "quality_sim": q_sim,
             "quality_mag": q_mag,
-            "quality": quality,
+            "quality": fused_quality(q_sim, q_mag),
         }
 
     def _anomaly_columns(self, vectors: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._score_anomalies is None:
+        if self._score_anomalies is None or self._clip_map is None:
             return {}
         # From the stored precision, so that scoring the collection later gives the same.
         stored = vectors[self._clip_map.column].astype(np.float32)

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
         no faster on a CPU, whose caches they overflow, and take memory.
     queue_photos : int
         Photos read in advance, to bridge one slow file and one forward pass; each holds the
-        input of the image tower in memory (150 KB).
+        input of the image tower in memory (150 KB). A sixteenth as many where quality is scored
+        on crops, of which each photo has up to 52.
     append_rows, append_seconds : int, float
         A commit is made when so many rows wait, or so many seconds have passed since the last.
     max_pixels : int

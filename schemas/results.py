@@ -59,14 +59,6 @@ class FailureList(Record):
     failures: list[Failure]
 
 
-class RatedPhoto(Record):
-    """A photo in a list ranked by quality."""
-
-    image_id: int
-    path: str
-    quality: float
-
-
 class HeldDeletion(Record):
     """A folder that lost so many files that nothing was removed without being asked."""
 

@@ -86,7 +86,15 @@ ANOMALY_FIELDS = [
 
 LABEL_FIELDS = [pa.field("label", pa.string()), pa.field("label_confidence", pa.float32())]
 
-VERSION_2_FIELDS = [*ANOMALY_FIELDS, *LABEL_FIELDS]
+PIXEL_FIELDS = [
+    pa.field("coarse_sharpness", pa.float32()),
+    pa.field("tonal_entropy", pa.float32()),
+    pa.field("white_background", pa.float32()),
+    pa.field("black_background", pa.float32()),
+]
+"""Pixel measures that schema version 1 did not have; null for photos it measured."""
+
+VERSION_2_FIELDS = [*ANOMALY_FIELDS, *LABEL_FIELDS, *PIXEL_FIELDS]
 """Columns of `images` that schema version 2 added."""
 
 _SCORE_FIELDS = [

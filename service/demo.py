@@ -9,10 +9,11 @@ from platformdirs import user_data_path
 from indexer.ingest import IngestProgress
 from indexer.settings import Settings, default_collection
 from schemas.errors import InputError
-from schemas.results import IngestSummary, RatedPhoto, SearchResult
+from schemas.quality import RatedPhoto
+from schemas.results import IngestSummary, SearchResult
 from service.collection import open_collection
 from service.indexing import index_photos
-from service.quality import lowest_quality
+from service.quality import rank_quality
 from service.search import PhotoFile, Query, Words, search
 
 QUERY_PHOTO = Path("castle", "neuschwanstein.jpg")
@@ -66,7 +67,7 @@ def run_demo(folder: Path, *, settings: Settings, report: Callable[[IngestProgre
         similar=search(collection, [Query(PhotoFile(query_photo))], top_k=SHOWN_HITS),
         query_words=QUERY_WORDS,
         described=search(collection, [Query(Words(QUERY_WORDS))], top_k=SHOWN_HITS),
-        lowest_quality=lowest_quality(collection, n_photos=SHOWN_HITS),
+        lowest_quality=rank_quality(collection, top_k=SHOWN_HITS).photos,
     )
 
 

@@ -12,8 +12,8 @@ from indexer.lock import writer_lock
 from indexer.scan import resolve_root, scan
 from indexer.settings import Settings
 from indexer.store import create_store, local_directory, open_store, store_exists
-from schemas.collection import CollectionInfo, ModelSource
-from schemas.errors import InputError
+from schemas.collection import CollectionInfo, CropEdges, ModelSource, QualityMode
+from schemas.errors import InputError, MismatchError
 from schemas.model import Band
 from schemas.results import IngestSummary
 from service.collection import (
@@ -32,12 +32,21 @@ LOCAL_DIR = "local-dir:"
 STORE_INDEX_ROWS = 50_000
 
 
-def index_photos(
+@dataclass(frozen=True, slots=True)
+class QualityChoice:
+    """How the quality of a new collection is scored; None takes the default, or what there is."""
+
+    mode: QualityMode | None = None
+    edges: CropEdges | None = None
+
+
+def index_photos(  # noqa: PLR0913 - what a new collection is made of, and how the run goes
     paths: Sequence[Path],
     *,
     settings: Settings,
     source: ModelSource | None = None,
     band: Band | None = None,
+    quality: QualityChoice | None = None,
     confirm_deletions: bool = False,
     report: Callable[[IngestProgress], None],
 ) -> IngestSummary:
@@ -52,6 +61,8 @@ def index_photos(
         The model of a new collection; must be that of an existing one.
     band : Band, optional
         The band of a new collection's intra-modal projector.
+    quality : QualityChoice, optional
+        Quality mode of a new collection; must be that of an existing one.
     confirm_deletions : bool
         Remove missing files from the index even where more than half of a folder is missing.
     report : callable
@@ -63,22 +74,25 @@ def index_photos(
         Before anything is written if the input is at fault.
     """
     folders = [resolve_root(path) for path in paths]
-    source = None if source is None else _absolute(source)
+    source = None if source is None else with_full_paths(source)
     uri = settings.collection
     new = None
     if not store_exists(uri):
         _refuse_without_photos(folders, uri)
         # Opened before anything is made: an unknown model must not leave an empty collection.
-        new = _NewCollection.describe(source or ModelSource(model=DEFAULT_MODEL), band, settings)
+        new = _NewCollection.describe(
+            source or ModelSource(model=DEFAULT_MODEL), band, quality or QualityChoice(), settings
+        )
     else:
         # One of an older release is brought up to date, which takes the lock itself.
-        _refuse_imported(open_store(uri).info, uri)
+        refuse_imported(open_store(uri).info, uri)
     with writer_lock(local_directory(uri)):
         if new is not None and not store_exists(uri):
             collection = new.create(settings)
         else:
             collection = open_collection(settings)
             refuse_other_choice(collection.store.info, source=source, band=band, where=uri)
+            _refuse_other_quality(collection.store.info, quality or QualityChoice(), where=uri)
             # Before rows are added: what the last run replaced is dropped at no cost now.
             collection.store.optimize()
         summary = ingest(
@@ -99,7 +113,7 @@ def tidy_up(collection: Collection, summary: IngestSummary) -> None:
         return
     collection.store.optimize()
     if summary.n_encoded + summary.n_reused + summary.n_deleted:
-        _refresh_search(collection, n_images=summary.n_images)
+        refresh_search(collection, n_images=summary.n_images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +125,38 @@ class _NewCollection:
 
     @classmethod
     def describe(
-        cls, source: ModelSource, band: Band | None, settings: Settings
+        cls, source: ModelSource, band: Band | None, quality: QualityChoice, settings: Settings
     ) -> "_NewCollection":
+        if quality.edges is not None and quality.mode != "crops":
+            raise InputError(
+                f"crop edges ({quality.edges}) are for the quality mode crops; "
+                "add --quality-mode crops"
+            )
         encoder = open_source(source, settings)
-        return cls(encoder, describe_collection(encoder, source=source, band=band))
+        info = describe_collection(encoder, source=source, band=band)
+        chosen = {"quality_mode": quality.mode, "crop_edges": quality.edges}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return cls(encoder, info.model_copy(update=given))
 
     def create(self, settings: Settings) -> Collection:
         store = create_store(settings.collection, self.info, self.encoder.projectors)
         return Collection(store, settings, self.encoder)
 
 
-def _absolute(source: ModelSource) -> ModelSource:
+def _refuse_other_quality(info: CollectionInfo, asked: QualityChoice, *, where: str) -> None:
+    compared = (
+        ("quality mode", asked.mode, info.quality_mode, "--quality-mode"),
+        ("crop edges", asked.edges, info.crop_edges, "--crop-edges"),
+    )
+    for what, wanted, kept, option in compared:
+        if wanted is not None and wanted != kept:
+            raise MismatchError(
+                f"the collection {where!r} was made with {what} {kept}, not {wanted}; leave out "
+                f"{option}, or index into another --collection"
+            )
+
+
+def with_full_paths(source: ModelSource) -> ModelSource:
     """Return the source with full paths: the collection will be used from other folders."""
     prefix = LOCAL_DIR if source.model.startswith(LOCAL_DIR) else ""
     place = Path(source.model.removeprefix(prefix)).expanduser()
@@ -131,7 +166,13 @@ def _absolute(source: ModelSource) -> ModelSource:
     return ModelSource(model=model, pretrained=pretrained)
 
 
-def _refuse_imported(info: CollectionInfo, uri: str) -> None:
+def refuse_imported(info: CollectionInfo, uri: str) -> None:
+    """Refuse photos for a collection of imported vectors.
+
+    Raises
+    ------
+    InputError
+    """
     if info.origin == "vectors":
         raise InputError(
             f"the collection {uri!r} holds imported vectors and takes no photos; index them into "
@@ -150,7 +191,7 @@ def _refuse_without_photos(folders: Sequence[Path], uri: str) -> None:
         raise InputError(f"no photos in {named}; give a folder that holds photos")
 
 
-def _refresh_search(collection: Collection, *, n_images: int) -> None:
+def refresh_search(collection: Collection, *, n_images: int) -> None:
     """Build now what the first search would otherwise wait for."""
     if faiss_is_available():
         model = collection.store.info.model

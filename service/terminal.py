@@ -13,13 +13,13 @@ from pathlib import Path
 import click
 
 from indexer.ingest import IngestProgress
+from schemas.quality import RatedPhoto
 from schemas.results import (
     CollectionReport,
     ExportAgreement,
     Failure,
     Hit,
     IngestSummary,
-    RatedPhoto,
     RetrySummary,
     SearchResult,
 )
@@ -188,10 +188,18 @@ def show_demo(demo: Demo) -> None:
     show_hits(demo.described)
     click.echo("\nLowest quality:")
     for photo in demo.lowest_quality:
-        click.echo(_rated_line(photo))
+        show_rated(photo)
     place = shown_path(demo.summary.collection)
     click.echo(f"\nThe collection lies in {place}. Ask it more:")
     click.echo(f'  isophote search "a dog" -c "{place}"')
+
+
+def show_rated(photo: RatedPhoto) -> None:
+    """Print a photo of a list ranked by quality: quality, id, reason, path."""
+    click.echo(
+        f"{photo.quality:7.3f}  {f'id:{photo.image_id}':<7} {photo.reason or '-':<13} "
+        f"{shown_path(photo.path)}"
+    )
 
 
 def show_agreement(agreement: ExportAgreement) -> None:
@@ -303,14 +311,8 @@ def _paired_raws(count: int) -> str:
 
 
 def _hit_line(hit: Hit) -> str:
-    return (
-        f"{hit.similarity:10.3f}  {hit.quality:7.2f}  {f'id:{hit.image_id}':<7} "
-        f"{shown_path(hit.path)}"
-    )
-
-
-def _rated_line(photo: RatedPhoto) -> str:
-    return f"{photo.quality:19.2f}  {f'id:{photo.image_id}':<7} {shown_path(photo.path)}"
+    quality = "-" if hit.quality is None else f"{hit.quality:.2f}"
+    return f"{hit.similarity:10.3f}  {quality:>7}  {f'id:{hit.image_id}':<7} {shown_path(hit.path)}"
 
 
 def _failure_line(failure: Failure) -> str:

@@ -10,7 +10,7 @@ from schemas.results import Hit
 from service.collection import Collection, open_collection
 from service.demo import run_demo
 from service.indexing import index_photos
-from service.quality import lowest_quality
+from service.quality import rank_quality
 from service.search import PhotoFile, Query, Words, search
 
 DATA = Path(__file__).parent.parent / "data"
@@ -107,7 +107,7 @@ def test_a_planted_case_finds_its_original_first(collection, kind, least_similar
 def test_a_blurred_photo_has_a_lower_quality_than_its_original(collection):
     table = collection.store.images(["path", "quality"]).to_pylist()
     quality = {row["path"]: row["quality"] for row in table}
-    assert quality[PLANTED["blurred"]["path"]] < 0.2 * quality[PLANTED["blurred"]["source"]]
+    assert quality[PLANTED["blurred"]["path"]] < 0.5 * quality[PLANTED["blurred"]["source"]]
 
 
 def test_words_find_their_photos_first(collection):
@@ -135,7 +135,7 @@ def test_photos_of_one_label_are_nearer_than_others_most_of_the_time(collection)
 
 
 def test_the_lowest_quality_comes_first(collection):
-    worst = lowest_quality(collection, n_photos=5)
+    worst = rank_quality(collection, top_k=5).photos
     values = [photo.quality for photo in worst]
     assert values == sorted(values)
     assert values[0] == min(collection.store.images(["quality"])["quality"].to_pylist())

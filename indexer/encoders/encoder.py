@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from indexer.arrays import ByteArray, FloatArray, IntArray
 from schemas.model import ModelDescription
 
@@ -40,6 +42,15 @@ class EncodedImages:
         """Return the given rows only."""
         raw = None if self.raw_embeddings is None else self.raw_embeddings[rows]
         return EncodedImages(self.features[rows], raw)
+
+    @classmethod
+    def concatenated(cls, batches: Sequence["EncodedImages"]) -> "EncodedImages":
+        """Return the images of several passes of one model, at least one, as if of one pass."""
+        raw = [batch.raw_embeddings for batch in batches if batch.raw_embeddings is not None]
+        return cls(
+            np.concatenate([batch.features for batch in batches]),
+            np.concatenate(raw) if raw else None,
+        )
 
 
 class Encoder(Protocol):

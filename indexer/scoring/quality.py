@@ -7,7 +7,7 @@ one row alone, by sums along that row, so that neither batch size nor order chan
 import numpy as np
 from scipy.special import boxcox1p, expit
 
-from indexer.arrays import DoubleArray, Float16Array, FloatArray
+from indexer.arrays import DoubleArray, Float16Array, FloatArray, IntArray
 from indexer.scoring.shapes import require_matrix
 from indexer.scoring.similarity import normalised
 
@@ -163,6 +163,42 @@ def fused_quality(
     delta = prompts - magnitudes
     prompt_weight: DoubleArray = expit(base_weights[0] - base_weights[1] + 2 * alpha * delta)
     return (magnitudes + prompt_weight * delta).astype(np.float32)
+
+
+def crop_means(cues: FloatArray, n_crops: IntArray) -> FloatArray:
+    """Return the mean of a cue over the crops of each photo.
+
+    Parameters
+    ----------
+    cues : float32 of shape (m,)
+        Of all crops of the first photo, then of the second, and so on.
+    n_crops : int64 of shape (n,)
+        Crops of each photo, at least 1; their sum is m.
+
+    Returns
+    -------
+    float32 of shape (n,)
+        Each depends on its own crops alone, to the bit.
+
+    Raises
+    ------
+    ValueError
+        If a photo has no crop or the counts do not add up.
+
+    Notes
+    -----
+    arXiv:2511.09948, section 3: the score of a picture is the mean over its crops, taken after
+    fusion.
+    """
+    if len(n_crops) and n_crops.min() < 1:
+        raise ValueError("each photo needs at least one crop")
+    if n_crops.sum() != len(cues):
+        raise ValueError(f"n_crops add up to {n_crops.sum()}, but there are {len(cues)} cues")
+    ends = np.cumsum(n_crops)
+    means = [
+        cues[end - n : end].mean(dtype=np.float64) for end, n in zip(ends, n_crops, strict=True)
+    ]
+    return np.array(means, dtype=np.float32)
 
 
 def _wide(embeddings: Float16Array | FloatArray) -> DoubleArray:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -6,9 +7,9 @@ import pytest
 
 from indexer.encoders.encoder import EncodedImages, Projectors
 from indexer.prepare import PreparedPhoto
-from indexer.rows import PIXEL_CUES, RowMaker, file_columns, file_values
+from indexer.rows import RowMaker, file_columns, file_values
 from indexer.scan import ScannedFile
-from indexer.scoring.pixel_quality import pixel_quality
+from indexer.scoring.pixel_quality import PIXEL_CUES, pixel_quality
 from indexer.scoring.quality import (
     PROMPT_PAIRS,
     fused_quality,
@@ -65,6 +66,10 @@ def photo(file, number):
         "highlights_clipped": 0.1,
         "noise": 1.5,
         "blockiness": 1.0 + number,
+        "coarse_sharpness": 3.0,
+        "tonal_entropy": 7.0 - number,
+        "white_background": 0.0,
+        "black_background": 0.1,
     }
     return PreparedPhoto(file, f"{number:064x}", np.zeros((16, 16, 3), np.uint8), columns)
 
@@ -142,7 +147,7 @@ def test_scores_are_those_of_the_scoring_functions(cue):
     q_mag = magnitude_quality(raw)
     cues = {name: [item.columns[name] for item in PHOTOS] for name in PIXEL_CUES}
     cues["jpeg_quality"] = [80, np.nan, 80]
-    from_pixels = pixel_quality(**{name: np.array(cue, "f4") for name, cue in cues.items()})
+    from_pixels = pixel_quality({name: np.array(cue, "f4") for name, cue in cues.items()})
     expected = {
         "magnitude": np.linalg.norm(raw, axis=1),
         "quality_sim": q_sim,
@@ -163,6 +168,49 @@ def test_scores_do_not_depend_on_the_batch():
         )
         for name in ("magnitude", "quality_sim", "quality_mag", "quality"):
             assert alone[name][0].as_py() == pytest.approx(together[name][row].as_py(), rel=1e-5)
+
+
+def with_crops(photos, counts):
+    blank = np.zeros((16, 16, 3), np.uint8)
+    return [
+        replace(photo, crops=np.stack([blank] * count))
+        for photo, count in zip(photos, counts, strict=True)
+    ]
+
+
+def rows_of_crops(features, crop_features, photos, cue="magnitude"):
+    model, projectors = described(embedding_dim=8, quality_cue=cue), random_projectors()
+    maker = RowMaker(collection_info(model, projectors), EncoderOf(model, projectors))
+    return maker.rows(
+        photos,
+        EncodedImages(features),
+        image_ids=np.arange(len(photos)),
+        indexed_at=INDEXED_AT,
+        crops=EncodedImages(crop_features),
+    )
+
+
+def test_in_crops_mode_cues_are_means_over_the_crops_and_vectors_are_those_of_the_photo():
+    features, crop_features = random_features(3), random_features(9, seed=4)
+    table = rows_of_crops(features, crop_features, with_crops(PHOTOS, [2, 3, 4]))
+    model, projectors = described(embedding_dim=8, quality_cue="magnitude"), random_projectors()
+    single = made_rows(model, projectors, EncodedImages(features))
+    of_crops = made_rows(model, projectors, EncodedImages(crop_features), [PHOTOS[0]] * 9)
+    for name in ("quality_sim", "quality_mag", "quality"):
+        cue = of_crops[name].to_numpy()
+        expected = [cue[:2].mean(), cue[2:5].mean(), cue[5:].mean()]
+        np.testing.assert_allclose(table[name].to_numpy(), expected, rtol=1e-6)
+    for name in ("magnitude", "features", "embedding"):
+        assert table[name].equals(single[name])
+
+
+def test_in_crops_mode_the_quality_of_pixels_stays_that_of_pixels():
+    photos = with_crops(PHOTOS, [1, 1, 1])
+    table = rows_of_crops(random_features(3), random_features(3, seed=4), photos, cue="pixels")
+    model, projectors = described(embedding_dim=8, quality_cue="pixels"), random_projectors()
+    single = made_rows(model, projectors, EncodedImages(random_features(3)))
+    assert table["quality"].equals(single["quality"])
+    assert not table["quality_mag"].equals(single["quality_mag"])
 
 
 def test_a_head_that_is_not_linear_scores_and_stores_its_own_embedding():

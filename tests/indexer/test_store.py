@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexer import compaction
 from indexer import store as store_module
 from indexer.compaction import MIN_FRAGMENTS
 from indexer.encoders.encoder import Projectors
@@ -408,7 +409,7 @@ def test_indexed_rows_are_compacted_with_those_that_are_not(tmp_path, monkeypatc
 
 
 def test_more_rows_may_lie_in_more_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "ROWS_PER_FRAGMENT", 10)
+    monkeypatch.setattr(compaction, "ROWS_PER_FRAGMENT", 10)
     store = new_store(tmp_path / "c", features=random_features(50))
     append_small_runs(store, 8)
     files = data_files(store)
@@ -418,7 +419,7 @@ def test_more_rows_may_lie_in_more_files(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_version_stays_for_a_while_after_it_was_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "AGE_MARGIN", timedelta(seconds=0.1))
+    monkeypatch.setattr(compaction, "AGE_MARGIN", timedelta(seconds=0.1))
     store = new_store(tmp_path / "c", features=random_features(50))
     append_small_runs(store, MIN_FRAGMENTS)
     scattered = data_files(store)
@@ -434,7 +435,7 @@ def test_a_version_stays_for_a_while_after_it_was_replaced(tmp_path, monkeypatch
 
 
 def test_old_versions_of_small_tables_do_not_pile_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "AGE_MARGIN", timedelta(0))
+    monkeypatch.setattr(compaction, "AGE_MARGIN", timedelta(0))
     store = new_store(tmp_path / "c")
     for count in range(30):
         store.record_roots(root_rows({"/a": count}))
@@ -550,7 +551,7 @@ def test_a_missing_table_is_damage(tmp_path, name):
     ("change", "error", "message"),
     [
         ({"info": "{nonsense"}, CollectionDamagedError, "1 validation error for CollectionInfo"),
-        ({"schema_version": 9}, NewerSchemaError, r"schema version 9.*up to 1; upgrade"),
+        ({"schema_version": 9}, NewerSchemaError, r"schema version 9.*up to 2; upgrade"),
     ],
 )
 def test_a_description_that_cannot_be_used(tmp_path, change, error, message):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from indexer.scoring.quality import (
     PROMPT_PAIRS,
+    crop_means,
     fused_quality,
     magnitude,
     magnitude_quality,
@@ -204,3 +205,26 @@ def test_scores_depend_on_nothing_but_their_own_row(seed, n_photos, dimension):
     np.testing.assert_array_equal(scores(np.asfortranarray(raw_embeddings)), together)
     alone = np.hstack([scores(raw_embeddings[i : i + 1]) for i in range(n_photos)])
     np.testing.assert_array_equal(alone, together)
+
+
+@given(SEEDS, st.lists(st.integers(1, 20), max_size=6))
+def test_crop_means_are_the_means_of_each_photo(seed, counts):
+    cues = random_matrix(seed, sum(counts))
+    means = crop_means(cues, np.array(counts, np.int64))
+    assert means.dtype == np.float32
+    start = 0
+    for mean, count in zip(means, counts, strict=True):
+        crops = cues[start : start + count]
+        assert mean == pytest.approx(sum(map(float, crops)) / count, abs=1e-6)
+        assert mean == crop_means(crops, np.array([count]))[0]
+        start += count
+
+
+def test_crop_means_refuse_a_photo_without_crops():
+    with pytest.raises(ValueError, match="each photo needs at least one crop"):
+        crop_means(np.ones(2, np.float32), np.array([2, 0]))
+
+
+def test_crop_means_refuse_counts_that_do_not_add_up():
+    with pytest.raises(ValueError, match="n_crops add up to 3, but there are 2 cues"):
+        crop_means(np.ones(2, np.float32), np.array([1, 2]))
