@@ -46,6 +46,10 @@ MIN_SAVED_SHARE = 0.01
 # cells of an approximate index suit the rows they were trained on.
 MAX_GROWTH = 1.5
 
+# Each list of class names makes another space `semantic`. Whoever compares two lists finds both
+# kept; 100,000 x 256 float32 are 100 MB each.
+KEPT_SEMANTIC = 3
+
 
 class Gallery(Protocol):
     """Photos of a collection that can be searched in one space."""
@@ -208,7 +212,7 @@ def ann_reports(store: Store) -> list[AnnReport]:
         stamp = _read_stamp(path)
         if stamp is None:
             continue
-        files = path.parent.glob(f"{stamp.space}-{stamp.token}.*")
+        files = path.parent.glob(f"{path.stem}-{stamp.token}.*")
         reports.append(
             AnnReport(
                 space=stamp.space,
@@ -247,6 +251,8 @@ def _built(store: Store, space_map: SpaceMap) -> AnnGallery:
 
 
 def _dimension(space_map: SpaceMap, store: Store) -> int:
+    if space_map.axes is not None:
+        return len(space_map.axes)
     if space_map.weight is not None:
         return len(space_map.weight)
     model = store.info.model
@@ -289,12 +295,12 @@ def _added_blocks(
 
 def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
     """Return the cached gallery and its stamp; None if there is none of this map."""
-    directory = cache_directory(store.uri)
-    stamp = _read_stamp(directory / f"{space_map.space}.json")
+    directory, cache_name = cache_directory(store.uri), _cache_name(space_map)
+    stamp = _read_stamp(directory / f"{cache_name}.json")
     expected = (space_map.digest, store.info.created_at)
     if stamp is None or (stamp.map_digest, stamp.created_at) != expected:
         return None
-    name = f"{space_map.space}-{stamp.token}"
+    name = f"{cache_name}-{stamp.token}"
     try:
         ann_index = load_ann_index(directory / f"{name}.faiss")
         # Opened here: np.load leaves a damaged file open.
@@ -310,11 +316,10 @@ def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
 
 
 def _save(gallery: AnnGallery, table_version: int) -> None:
-    directory = cache_directory(gallery.store.uri)
-    space = gallery.space_map.space
+    directory, cache_name = cache_directory(gallery.store.uri), _cache_name(gallery.space_map)
     stamp = Stamp(
         created_at=gallery.store.info.created_at,
-        space=space,
+        space=gallery.space_map.space,
         token=secrets.token_hex(4),
         map_digest=gallery.space_map.digest,
         table_version=table_version,
@@ -322,7 +327,7 @@ def _save(gallery: AnnGallery, table_version: int) -> None:
         n_trained=gallery.n_trained,
         kind=gallery.ann_index.kind,
     )
-    name = f"{space}-{stamp.token}"
+    name = f"{cache_name}-{stamp.token}"
     arrays: dict[str, Any] = {"image_ids": gallery.image_ids, "deleted": gallery.deleted}
     if gallery.space_map.centre is not None:
         arrays["centre"] = gallery.space_map.centre
@@ -332,13 +337,30 @@ def _save(gallery: AnnGallery, table_version: int) -> None:
         np.savez(directory / f"{name}.npz", **arrays)
         temporary = directory / f"{name}.tmp"
         temporary.write_text(stamp.model_dump_json(), encoding="utf-8")
-        temporary.replace(directory / f"{space}.json")
+        temporary.replace(directory / f"{cache_name}.json")
     except (OSError, StorageError):
         # A cache that cannot be written is no reason not to answer: a collection on a read-only
         # disk is searched from memory. What a full disk took of it would only fill it further.
         _remove(directory.glob(f"{name}*"))
     else:
-        _remove(path for path in directory.glob(f"{space}-*") if not path.name.startswith(name))
+        others = directory.glob(f"{cache_name}-*")
+        _remove(path for path in others if not path.name.startswith(name))
+        _drop_old_semantic(directory)
+
+
+def _cache_name(space_map: SpaceMap) -> str:
+    """Return what the files of a cached index are called: the space, and which of its kind."""
+    if space_map.space == "semantic":
+        return f"semantic_{space_map.digest}"
+    return space_map.space
+
+
+def _drop_old_semantic(directory: Path) -> None:
+    """Remove the indexes of all but the newest lists of class names."""
+    with suppress(OSError):  # another process may be at it
+        stamps = sorted(directory.glob("semantic_*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for stamp in stamps[:-KEPT_SEMANTIC]:
+            _remove([stamp, *directory.glob(f"{stamp.stem}-*")])
 
 
 def _remove(paths: Iterable[Path]) -> None:

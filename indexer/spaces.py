@@ -112,9 +112,12 @@ def require_space(model: ModelDescription, space: Space) -> None:
         Naming the model and the spaces that do work.
     """
     if space not in (*model.spaces, "semantic"):
+        lack = "its image projector is not known"
+        if not model.needs_features:
+            lack = "photos are stored without pre-projection features"
         raise UnsupportedSpaceError(
             f"model {model.id!r} ({model.family}) cannot serve the space {space!r}: "
-            f"its image projector is not known; use {' or '.join([*model.spaces, 'semantic'])}"
+            f"{lack}; use {' or '.join([*model.spaces, 'semantic'])}"
         )
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from indexer.encoders.encoder import Encoder
 from indexer.encoders.opening import open_encoder
+from indexer.encoders.projected import ProjectingEncoder
 from indexer.gallery import Gallery, ann_reports, open_gallery
 from indexer.preprocess import preprocessing_fingerprint
 from indexer.settings import Settings
@@ -15,6 +16,7 @@ from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
 from schemas.errors import MismatchError, UnknownModelError
 from schemas.model import Band, Space
 from schemas.results import CollectionReport, RootReport
+from service.axes import AxesChoice, semantic_map
 
 
 @dataclass(slots=True)
@@ -24,7 +26,7 @@ class Collection:
     store: Store
     settings: Settings
     _encoder: Encoder | None = None
-    _galleries: dict[Space, Gallery] = field(default_factory=dict)
+    _galleries: dict[tuple[Space, AxesChoice | None], Gallery] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Encoder:
@@ -41,16 +43,37 @@ class Collection:
             self._encoder = open_collection_encoder(self.store.info, self.settings)
         return self._encoder
 
-    def space_map(self, space: Space) -> SpaceMap:
-        """Return how stored vectors come into a space."""
+    def space_map(self, space: Space, axes: AxesChoice | None = None) -> SpaceMap:
+        """Return how stored vectors come into a space.
+
+        Parameters
+        ----------
+        space : Space
+        axes : AxesChoice, optional
+            Of the space `semantic`, the names of ImageNet-1k by default; others have none.
+
+        Raises
+        ------
+        UnsupportedSpaceError
+            If the model cannot serve the space.
+        InputError
+            If no axes can be made of the chosen names.
+        """
+        if space == "semantic":
+            return semantic_map(self, axes or AxesChoice())
         info = self.store.info
         return space_map(space, model=info.model, projectors=self.store.projectors, band=info.band)
 
-    def gallery(self, space: Space) -> Gallery:
-        """Return the collection's photos in a space."""
-        if space not in self._galleries:
-            self._galleries[space] = open_gallery(self.store, self.space_map(space))
-        return self._galleries[space]
+    def gallery(self, space: Space, axes: AxesChoice | None = None) -> Gallery:
+        """Return the collection's photos in a space; see :meth:`space_map`.
+
+        A gallery is opened once: of files with class names that change meanwhile, the first
+        content counts.
+        """
+        key = (space, (axes or AxesChoice()) if space == "semantic" else None)
+        if key not in self._galleries:
+            self._galleries[key] = open_gallery(self.store, self.space_map(space, axes))
+        return self._galleries[key]
 
 
 def open_collection(settings: Settings) -> Collection:
@@ -69,11 +92,13 @@ def open_collection_encoder(info: CollectionInfo, settings: Settings) -> Encoder
     if info.source is None:
         raise UnknownModelError(
             f"the model {info.model.id!r} of this collection is known by its vectors only, so "
-            "texts and photos cannot be embedded; ask with id:N, or give embeddings of the texts"
+            "texts and photos cannot be embedded; ask with id:N, or give embeddings of the texts "
+            "with --label-embeddings"
         )
     encoder = open_source(info.source, settings)
     refuse_mismatch(info, encoder, where=settings.collection)
-    return encoder
+    # Imported vectors are embeddings without features, whatever the image head of the model is.
+    return encoder if info.model.needs_features else ProjectingEncoder(encoder)
 
 
 def open_source(source: ModelSource, settings: Settings) -> Encoder:

@@ -149,7 +149,11 @@ def _labels_in_column(collection: "Collection", name: str) -> Labels:
     if name not in known:
         raise InputError(f"the collection has no column {name!r}; it has {', '.join(known)}")
     rows = collection.store.images(["image_id", name])
-    return _labelled(rows["image_id"], rows[name])
+    try:
+        labels = rows[name].cast(pa.string())
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(f"the column {name!r} holds no labels but {rows[name].type}") from error
+    return _labelled(rows["image_id"], labels)
 
 
 def _labels_of_folders(collection: "Collection") -> Labels:

@@ -3,21 +3,23 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from indexer.arrays import FloatArray, IntArray
-from indexer.prepare import prepare_query
 from indexer.scan import PHOTO_EXTENSIONS, joined_path, stored_path
 from indexer.scoring.similarity import composed_query
-from indexer.spaces import SpaceMap, encoded_column, require_space, text_vectors
+from indexer.spaces import SpaceMap, require_space, text_vectors
 from indexer.store import vectors_of
-from schemas.errors import InputError, PhotoError
+from schemas.errors import InputError
 from schemas.model import Space
 from schemas.results import Hit, SearchResult
+from service.axes import AxesChoice
 from service.collection import Collection
+from service.texts import read_named_embeddings
+from service.vectors import encoded_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class Words:
     """A description, compared with photos in the shared space of texts and images."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedWords:
+    """A description with its unit embedding (d,) in the space `clip`."""
+
+    text: str
+    embedding: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +55,11 @@ class StoredPhoto:
 class Query:
     """One part of what is searched for; a negative weight leads away from it."""
 
-    content: Words | PhotoFile | StoredPhoto
+    content: "Content"
     weight: float = 1.0
 
+
+Content = Words | EmbeddedWords | PhotoFile | StoredPhoto
 
 MAX_WEIGHT = 1e6
 """Beside more, the other queries would vanish in the rounding of float32."""
@@ -87,19 +99,50 @@ def parse_query(text: str, *, sign: int = 1) -> Query:
     return Query(_content(text), sign * weight)
 
 
+def with_given_embeddings(
+    collection: Collection, queries: Sequence[Query], path: Path
+) -> list[Query]:
+    """Return the queries with the embeddings that a file has of their words.
+
+    Words that are no name in the file are left to the collection's model.
+
+    Parameters
+    ----------
+    collection : Collection
+    queries : sequence of Query
+    path : Path
+        NPZ file with `names` (n,) and `embeddings` (n, d).
+
+    Raises
+    ------
+    InputError
+        If the file is none, or has embeddings of another length than the collection.
+    """
+    given = read_named_embeddings(path, dim=collection.store.info.model.embedding_dim)
+    row_of = {name: row for row, name in enumerate(given.names)}
+
+    def embedded(content: Content) -> Content:
+        if not isinstance(content, Words) or content.text not in row_of:
+            return content
+        return EmbeddedWords(content.text, given.embeddings[row_of[content.text]])
+
+    return [replace(query, content=embedded(query.content)) for query in queries]
+
+
 def search(
     collection: Collection,
     queries: Sequence[Query],
     *,
     top_k: int = 10,
     where: str | None = None,
-    space: Space | None = None,
+    space: Space | AxesChoice | None = None,
     include_self: bool = False,
 ) -> SearchResult:
     """Return the photos nearest to a combination of queries.
 
-    Unit vectors of the queries are added with their weights. Words are compared in the space
-    `clip`, and so is everything combined with them; photos alone in the model's own best space.
+    Unit vectors of the queries are added with their weights. Words, and everything combined with
+    them, are compared in the space `clip` unless `semantic` is asked for; photos alone in the
+    model's own best space.
 
     Parameters
     ----------
@@ -111,7 +154,8 @@ def search(
     where : str, optional
         A SQL condition over the columns of `images`; top_k photos that match it come back
         wherever so many exist.
-    space : {"clip", "isoclip", "trunk"}, optional
+    space : {"clip", "isoclip", "trunk", "semantic"} or AxesChoice, optional
+        A choice of axes means the space `semantic` along them.
     include_self : bool
         Keep photos that are themselves part of the query.
 
@@ -124,9 +168,11 @@ def search(
         raise InputError(f"the number of hits must be at least 1, got {top_k}")
     if not any(query.weight > 0 for query in queries):
         raise InputError("nothing to search for; give words, a photo, or id:N")
-    chosen = _chosen_space(collection, queries, space)
+    axes = space if isinstance(space, AxesChoice) else None
+    asked: Space | None = "semantic" if isinstance(space, AxesChoice) else space
+    chosen = _chosen_space(collection, queries, asked)
     n_searched = collection.store.count_images(where)
-    gallery = collection.gallery(chosen)
+    gallery = collection.gallery(chosen, axes)
     located = [_located(collection, query.content, gallery.space_map) for query in queries]
     query_vector = _composed([part.vector for part in located], queries)
     own_ids = [part.image_id for part in located if part.image_id is not None]
@@ -152,12 +198,13 @@ class _LocatedQuery:
     image_id: int | None = None
 
 
-def _located(
-    collection: Collection, content: Words | PhotoFile | StoredPhoto, space_map: SpaceMap
-) -> _LocatedQuery:
+def _located(collection: Collection, content: Content, space_map: SpaceMap) -> _LocatedQuery:
     if isinstance(content, Words):
         features = collection.encoder.encode_texts([content.text])
-        return _LocatedQuery(text_vectors(features, collection.store.projectors)[0])
+        embeddings = text_vectors(features, collection.store.projectors)
+        return _LocatedQuery(space_map.text_vectors(embeddings)[0])
+    if isinstance(content, EmbeddedWords):
+        return _LocatedQuery(space_map.text_vectors(content.embedding[np.newaxis])[0])
     if isinstance(content, StoredPhoto):
         return _LocatedQuery(
             _stored_vector(collection, content.image_id, space_map), content.image_id
@@ -165,7 +212,7 @@ def _located(
     image_id, is_unchanged = _indexed(collection, content.path)
     if image_id is not None and is_unchanged:
         return _LocatedQuery(_stored_vector(collection, image_id, space_map), image_id)
-    return _LocatedQuery(_encoded_vector(collection, content.path, space_map), image_id)
+    return _LocatedQuery(encoded_vectors(collection, [content.path], space_map)[0], image_id)
 
 
 def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -> FloatArray:
@@ -174,20 +221,6 @@ def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -
     if not row.num_rows:
         raise InputError(_no_such_id(image_id))
     vector: FloatArray = space_map.image_vectors(vectors_of(row[space_map.column]))[0]
-    return vector
-
-
-def _encoded_vector(collection: Collection, path: Path, space_map: SpaceMap) -> FloatArray:
-    try:
-        pixels = prepare_query(
-            path,
-            preprocessing=collection.store.info.model.require_preprocessing(),
-            max_pixels=collection.settings.max_pixels,
-        )
-    except PhotoError as error:
-        raise InputError(f"{path} {error.reason}; give a photo, or text:WORDS") from error
-    encoded = collection.encoder.encode_images(pixels[np.newaxis])
-    vector: FloatArray = space_map.image_vectors(encoded_column(encoded, space_map.column))[0]
     return vector
 
 
@@ -226,11 +259,11 @@ def _composed(vectors: Sequence[FloatArray], queries: Sequence[Query]) -> FloatA
 
 def _chosen_space(collection: Collection, queries: Sequence[Query], asked: Space | None) -> Space:
     model = collection.store.info.model
-    has_words = any(isinstance(query.content, Words) for query in queries)
-    if asked is not None and asked != "clip" and has_words:
+    has_words = any(isinstance(query.content, Words | EmbeddedWords) for query in queries)
+    if asked not in (None, "clip", "semantic") and has_words:
         raise InputError(
             f"words cannot be compared with photos in the space {asked!r}; "
-            "use --space clip, or search by photos alone"
+            "use --space clip or semantic, or search by photos alone"
         )
     chosen: Space = asked or ("clip" if has_words else model.default_image_space)
     require_space(model, chosen)
@@ -259,7 +292,7 @@ def _hits(collection: Collection, similarities: FloatArray, image_ids: IntArray)
 _SHOWN = ("quality", "width", "height", "format", "taken_at")
 
 
-def _content(text: str) -> Words | PhotoFile | StoredPhoto:
+def _content(text: str) -> Content:
     if text.startswith(_WORDS_PREFIX):
         return _words(text.removeprefix(_WORDS_PREFIX).strip())
     stored = _STORED.fullmatch(text)

@@ -187,7 +187,7 @@ def embedded_dictionary(
 
 
 def prompts_of(names: Sequence[str], template: str) -> list[str]:
-    """Return the template with each name in place of {}.
+    """Return the template with each name in place of {}; underscores become spaces.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def prompts_of(names: Sequence[str], template: str) -> list[str]:
     """
     if SLOT not in template:
         raise InputError(f"the template {template!r} has no {SLOT} for the name")
-    return [template.replace(SLOT, name) for name in names]
+    return [template.replace(SLOT, name.replace("_", " ")) for name in names]
 
 
 def _text_of(path: Path) -> str:

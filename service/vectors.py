@@ -94,7 +94,7 @@ def _encoded_block(
                 path, preprocessing=preprocessing, max_pixels=collection.settings.max_pixels
             )
         except PhotoError as error:
-            raise InputError(f"{path} {error.reason}") from error
+            raise InputError(f"{path} {error.reason}; give a photo") from error
         pixels.append(prepared)
     encoded = collection.encoder.encode_images(np.stack(pixels))
     return space_map.image_vectors(encoded_column(encoded, space_map.column))

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from indexer import gallery as gallery_module
 from indexer.ann import faiss_is_available
 from indexer.gallery import (
+    KEPT_SEMANTIC,
     MAX_DELETED_ROWS,
     AnnGallery,
     StoreGallery,
@@ -452,3 +454,97 @@ def test_reports_name_what_is_cached(store):
 def test_a_fresh_cache_is_current(store):
     opened(store)
     assert [report.is_current for report in ann_reports(store)] == [True]
+
+
+# The semantic space
+
+
+def semantic_map_of(store, *, seed=0, n_axes=3, is_centred=False):
+    axes = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, n_axes)))[0].T
+    text_centre = np.full(8, 0.1, np.float32) if is_centred else None
+    return map_of(store).along(
+        np.ascontiguousarray(axes, dtype=np.float32), text_centre=text_centre
+    )
+
+
+def slow_semantic_search(store, placed, query, *, top_k, where=None):
+    """Cosines of P (unit(z) - mean) by the formula, in float64."""
+    rows = store.images(["image_id", "features"]).sort_by("image_id")
+    raw = vectors_of(rows["features"]).astype(np.float64) @ placed.weight.T + placed.bias
+    embeddings = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    if placed.needs_centre:
+        embeddings = embeddings - embeddings.mean(axis=0)
+    along = embeddings @ placed.axes.T
+    cosines = along @ query / np.linalg.norm(along, axis=1)
+    allowed = np.ones(len(cosines), bool)
+    if where is not None:
+        allowed = np.isin(rows["image_id"].to_numpy(), store.matching_ids(where))
+    best = sorted(np.flatnonzero(allowed), key=lambda row: -cosines[row])[:top_k]
+    return cosines[best], rows["image_id"].to_numpy()[best]
+
+
+@pytest.mark.parametrize("is_centred", [False, True])
+@pytest.mark.parametrize("where", [None, "format = 'PNG'", "width = 104"])
+def test_semantic_hits_are_those_of_the_formula(filled, kind, where, is_centred):
+    placed = semantic_map_of(filled, is_centred=is_centred)
+    gallery = open_gallery(filled, placed)
+    for query in some_queries(gallery):
+        similarities, image_ids = gallery.search(query, top_k=10, where=where)
+        expected, expected_ids = slow_semantic_search(filled, placed, query, top_k=10, where=where)
+        np.testing.assert_allclose(similarities, expected, atol=1e-5)
+        assert image_ids.tolist() == expected_ids.tolist()
+
+
+def test_an_empty_collection_has_no_semantic_hits(tmp_path, kind):
+    store = with_rows(tmp_path / "c", 0)
+    for is_centred in (False, True):
+        gallery = open_gallery(store, semantic_map_of(store, is_centred=is_centred))
+        assert len(gallery.search(np.array([1, 0, 0], np.float32), top_k=5)[1]) == 0
+
+
+def semantic_stamps(store):
+    return sorted(cache_directory(store.uri).glob("semantic_*.json"))
+
+
+def test_galleries_of_other_axes_are_kept_side_by_side(store):
+    first, second = semantic_map_of(store, seed=1), semantic_map_of(store, seed=2)
+    for placed in (first, second):
+        open_gallery(store, placed)
+    written = {path: path.read_text() for path in semantic_stamps(store)}
+    assert [path.stem for path in semantic_stamps(store)] == sorted(
+        f"semantic_{placed.digest}" for placed in (first, second)
+    )
+    for placed in (first, second):
+        gallery = open_gallery(store, placed)
+        query = some_queries(gallery)[0]
+        expected = slow_semantic_search(store, placed, query, top_k=5)[1]
+        assert gallery.search(query, top_k=5)[1].tolist() == expected.tolist()
+    assert {path: path.read_text() for path in semantic_stamps(store)} == written
+
+
+def test_only_the_newest_semantic_galleries_are_kept(store):
+    opened(store, "clip")
+    maps = [semantic_map_of(store, seed=seed) for seed in range(KEPT_SEMANTIC + 2)]
+    for age, placed in enumerate(maps):
+        open_gallery(store, placed)
+        stamp = cache_directory(store.uri) / f"semantic_{placed.digest}.json"
+        os.utime(stamp, (age, age))  # a fast machine writes several within one tick of the clock
+    open_gallery(store, semantic_map_of(store, seed=99))
+    kept = [*maps[-KEPT_SEMANTIC + 1 :], semantic_map_of(store, seed=99)]
+    assert [path.stem for path in semantic_stamps(store)] == sorted(
+        f"semantic_{placed.digest}" for placed in kept
+    )
+    assert len(cached_files(store)) == 3 * (KEPT_SEMANTIC + 1)
+    assert stamp_of(store)["space"] == "clip"
+
+
+def test_semantic_galleries_take_up_added_rows(store):
+    placed = semantic_map_of(store, is_centred=True)
+    centre = open_gallery(store, placed).space_map.centre
+    add_rows(store, 30)
+    gallery = open_gallery(store, placed)
+    np.testing.assert_array_equal(gallery.space_map.centre, centre)
+    assert gallery.search(some_queries(gallery)[0], top_k=500)[1].max() >= N_IMAGES
+    (report,) = ann_reports(store)
+    assert (report.space, report.n_rows, report.is_current) == ("semantic", 430, True)
+    assert report.n_bytes > 430 * 3 * 4

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from indexer.encoders.encoder import EncodedImages, Projectors
 from indexer.scoring.projection import default_band
@@ -259,3 +261,108 @@ def test_a_band_for_a_model_without_projector_is_refused():
     band = Band(k_top=1, k_bottom=1)
     with pytest.raises(InputError, match="has no projector to narrow; leave out --band"):
         resolved_band(only_clip, random_projectors(), asked=band)
+
+
+# The semantic space
+
+
+def random_axes(n_axes=3, *, seed=9):
+    rows = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, n_axes)))[0].T
+    return np.ascontiguousarray(rows, dtype=np.float32)
+
+
+def slow_semantic(raw_embedding, axes, centre=None):
+    """P (unit(z) - centre) of one raw embedding, made unit, in float64."""
+    embedding = raw_embedding.astype(np.float64) / np.linalg.norm(raw_embedding)
+    along = axes.astype(np.float64) @ (embedding if centre is None else embedding - centre)
+    return along / np.linalg.norm(along)
+
+
+def raw_embeddings(kind, features):
+    """What each kind of model makes of features, and its map of the space `clip`."""
+    if kind == "no-linear-head":
+        model = described(embedding_dim=8, linear_image_head=False)
+        return features[:, :8], features[:, :8], made("clip", random_projectors(), model=model)
+    projectors = random_projectors(with_biases=kind == "bias")
+    raw = features.astype(np.float64) @ projectors.image_weight.T
+    if kind == "bias":
+        raw = raw + projectors.image_bias
+    return raw, features, made("clip", projectors)
+
+
+KINDS = pytest.mark.parametrize("kind", ["linear-head", "bias", "no-linear-head"])
+
+
+@KINDS
+@given(seed=st.integers(0, 2**32 - 1), n_axes=st.integers(1, 8))
+def test_images_are_compared_along_the_axes(kind, seed, n_axes):
+    raw, stored, clip = raw_embeddings(kind, random_features(5, seed=seed))
+    axes = random_axes(n_axes, seed=seed)
+    placed = clip.along(axes)
+    vectors = placed.image_vectors(stored)
+    expected = np.array([slow_semantic(row, axes) for row in raw])
+    np.testing.assert_allclose(vectors @ vectors.T, expected @ expected.T, atol=1e-5)
+    assert (placed.space, placed.column, placed.needs_centre) == ("semantic", clip.column, False)
+
+
+@KINDS
+def test_centred_images_and_texts_leave_a_mean_each(kind):
+    raw, stored, clip = raw_embeddings(kind, random_features(6))
+    axes, texts = random_axes(), normalised(random_features(4, seed=2, dimension=8))
+    placed = clip.along(axes, text_centre=texts.mean(axis=0))
+    assert placed.needs_centre
+    units = unit(raw)
+    placed = placed.centred_at(units.mean(axis=0).astype(np.float32))
+    expected = [slow_semantic(row, axes, units.mean(axis=0)) for row in raw]
+    np.testing.assert_allclose(placed.image_vectors(stored), expected, atol=1e-5)
+    expected = [slow_semantic(row, axes, texts.mean(axis=0)) for row in texts]
+    np.testing.assert_allclose(placed.text_vectors(texts), expected, atol=1e-5)
+
+
+def test_texts_lie_along_the_axes_as_images_do():
+    texts = normalised(random_features(4, dimension=8))
+    axes = random_axes()
+    placed = made("clip", random_projectors()).along(axes)
+    expected = [slow_semantic(row, axes) for row in texts]
+    np.testing.assert_allclose(placed.text_vectors(texts), expected, atol=1e-6)
+    assert placed.takes_texts
+
+
+def test_texts_in_the_clip_space_stay_as_they_are():
+    texts = normalised(random_features(4, dimension=8))
+    np.testing.assert_allclose(made("clip", random_projectors()).text_vectors(texts), texts)
+
+
+def test_texts_have_no_place_among_trunk_features():
+    placed = made("trunk", random_projectors())
+    assert not placed.takes_texts
+    with pytest.raises(ValueError, match="texts have no place in the space 'trunk'"):
+        placed.text_vectors(np.ones((1, 8), np.float32))
+
+
+def test_what_lies_across_all_axes_is_similar_to_nothing():
+    axes = np.array([[0, 0, 1]], np.float32)
+    placed = SpaceMap("clip", "raw_embedding").along(axes)
+    np.testing.assert_array_equal(placed.image_vectors(np.array([[3, 4, 0]], np.float32)), [[0]])
+
+
+def test_the_semantic_space_without_axes_is_the_callers_bug():
+    with pytest.raises(ValueError, match="the semantic space needs axes"):
+        made("semantic", random_projectors())
+    require_space(CLIP_AND_TRUNK, "semantic")
+
+
+def test_a_semantic_maps_digest_changes_with_axes_and_centring():
+    clip = made("clip", random_projectors())
+    centre = np.ones(8, np.float32)
+    maps = [
+        clip,
+        clip.along(random_axes()),
+        clip.along(random_axes(2)),
+        clip.along(random_axes(seed=10)),
+        clip.along(random_axes(), text_centre=centre),
+        clip.along(random_axes(), text_centre=2 * centre),
+        made("clip", random_projectors(seed=6)).along(random_axes()),
+    ]
+    assert len({placed.digest for placed in maps}) == len(maps)
+    assert maps[1].digest == clip.along(random_axes()).digest

@@ -172,6 +172,8 @@ def test_sources_that_do_not_exist_are_refused_with_the_ways_that_do(collection,
         read_labels(collection, str(tmp_path / "none"))
     with pytest.raises(InputError, match="has no column 'colour'; it has image_id, root, path"):
         read_labels(collection, "column:colour")
+    with pytest.raises(InputError, match="the column 'embedding' holds no labels"):
+        read_labels(collection, "column:embedding")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no photos in folders of their own"):
         read_labels(collection, str(tmp_path / "empty"))

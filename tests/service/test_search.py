@@ -3,14 +3,30 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from schemas.errors import FilterError, InputError, UnsupportedSpaceError
+from indexer.settings import Settings
+from indexer.store import create_store, local_directory
+from schemas.errors import FilterError, InputError, UnknownModelError, UnsupportedSpaceError
+from schemas.tables import imported_schema
+from service.axes import AxesChoice
 from service.collection import Collection
-from service.search import PhotoFile, Query, StoredPhoto, Words, parse_query, search
-from tests.fakes import COLOURS, FAKE_DESCRIPTION, FakeEncoder
+from service.search import (
+    PhotoFile,
+    Query,
+    StoredPhoto,
+    Words,
+    parse_query,
+    search,
+    with_given_embeddings,
+)
+from service.texts import text_embeddings
+from service.vectors import space_vectors
+from tests.fakes import COLOURS, FAKE_DESCRIPTION, FEATURES, FakeEncoder
 from tests.makers.libraries import indexed_colours
+from tests.makers.stores import NOON, collection_info
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +314,156 @@ def test_taken_at_can_be_filtered(tmp_path):
     collection = indexed_colours(photos, tmp_path / "collection")
     found = find(collection, "red", where="taken_at > timestamp '2023-01-01'")
     assert [str(hit.taken_at) for hit in found.hits] == ["2023-05-06 07:08:09"]
+
+
+# The semantic space
+
+
+def red_and_green(tmp_path, **choice):
+    """Axes of two names: theirs is the direction in which red and green differ."""
+    path = tmp_path / "names.txt"
+    path.write_text("red\ngreen\n")
+    return AxesChoice(path, **choice)
+
+
+def similarity_of(found):
+    return {Path(hit.path).stem: hit.similarity for hit in found.hits}
+
+
+@pytest.mark.parametrize("query", ["red", "id:{red}", "{folder}/red.png", "{copy}"])
+def test_every_kind_of_query_is_compared_along_the_axes(collection, folder, tmp_path, query):
+    copy = tmp_path / "copy.png"
+    Image.new("RGB", (64, 64), COLOURS["red"]).save(copy)
+    red = find(collection, "red", top_k=1).hits[0].image_id
+    text = query.format(red=red, folder=folder, copy=copy)
+    found = find(collection, text, space=red_and_green(tmp_path), include_self=True)
+    assert found.space == "semantic"
+    # More red than green is one side of the axis, more green the other; the rest lies across it.
+    similarity = similarity_of(found)
+    assert similarity["red"] == pytest.approx(1.0, abs=1e-3)
+    assert similarity["green"] == pytest.approx(-1.0, abs=1e-3)
+
+
+def test_words_of_the_default_axes_find_their_photo(collection, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(COLOURS))
+    found = find(collection, "blue", space=AxesChoice(path, n_axes=3), top_k=1)
+    assert names(found) == ["blue"]
+
+
+def test_axes_compose_with_filters_weights_and_minus(collection, tmp_path):
+    axes = red_and_green(tmp_path)
+    only = find(collection, "red", space=axes, where="path like 'g%'", top_k=1)
+    assert (names(only), only.n_searched) == (["green"], 1)
+    assert names(find(collection, "red", "green^3", space=axes, top_k=1)) == ["green"]
+    away = find(collection, "id:0", minus=("red^9",), space=axes, top_k=1)
+    assert names(away) == ["green"]
+
+
+def test_centred_words_are_compared_from_the_centre_of_words(collection, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(COLOURS))
+    axes = AxesChoice(path, n_axes=2, is_centred=True)
+    placed = collection.gallery("semantic", axes).space_map
+    embeddings = text_embeddings(collection, ["red"]).astype(np.float64)
+    expected = (embeddings - placed.text_centre) @ placed.axes.T
+    expected /= np.linalg.norm(expected)
+    ids, vectors = space_vectors(collection, placed)
+    cosines = dict(zip(ids.tolist(), (vectors @ expected[0]).tolist(), strict=True))
+    hits = find(collection, "red", space=axes, top_k=6).hits
+    assert len(hits) == 6
+    for hit in hits:
+        assert hit.similarity == pytest.approx(cosines[hit.image_id], abs=1e-5)
+
+
+def test_without_faiss_the_store_gives_the_same_semantic_hits(collection, tmp_path, monkeypatch):
+    axes = red_and_green(tmp_path)
+    expected = find(collection, "red", space=axes, top_k=2)
+    monkeypatch.setattr("indexer.gallery.faiss_is_available", lambda: False)
+    plain = Collection(collection.store, collection.settings, collection.encoder)
+    found = find(plain, "red", space=axes, top_k=2)
+    assert [hit.similarity for hit in found.hits] == pytest.approx(
+        [hit.similarity for hit in expected.hits], abs=1e-5
+    )
+
+
+def test_searched_words_are_not_kept_on_disk(collection, tmp_path):
+    find(collection, "red", space=red_and_green(tmp_path))
+    texts = local_directory(collection.store.uri) / "texts"
+    kept = sorted(texts.iterdir())
+    find(collection, "never asked before", space=red_and_green(tmp_path))
+    find(collection, "nor this")
+    assert sorted(texts.iterdir()) == kept
+
+
+# Collections of vectors only
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Three vectors of an unknown model, with nothing known of the files."""
+    model = FAKE_DESCRIPTION.model_copy(
+        update={"spaces": ("clip",), "linear_image_head": False, "preprocessing": None}
+    )
+    info = collection_info(model, source=None, origin="vectors")
+    columns = imported_schema(model)
+    store = create_store(str(tmp_path / "c"), info, FakeEncoder().projectors, columns=columns)
+    vectors = np.eye(FEATURES, dtype=np.float16)[:3].tolist()
+    rows = [
+        {"image_id": row, "root": "", "path": f"s3://b/{row}.jpg", "indexed_at": NOON}
+        | {"embedding": vector, "raw_embedding": vector}
+        for row, vector in enumerate(vectors)
+    ]
+    store.append_images(pa.Table.from_pylist(rows, schema=columns))
+    return Collection(store, Settings(collection=store.uri))
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Embeddings of words: the first lies at the third photo."""
+    path = tmp_path / "words.npz"
+    embeddings = np.eye(FEATURES)[[2, 0, 5]] * 7
+    np.savez(path, names=["a dog", "a cat", "a bee"], embeddings=embeddings)
+    return path
+
+
+def find_given(collection, given, *texts, **options):
+    queries = with_given_embeddings(collection, [parse_query(text) for text in texts], given)
+    return search(collection, queries, **options)
+
+
+def test_imported_hits_tell_what_is_known(imported):
+    found = find(imported, "id:1", top_k=1, include_self=True)
+    (hit,) = found.hits
+    assert (hit.path, hit.image_id) == ("s3://b/1.jpg", 1)
+    assert (hit.quality, hit.width, hit.height, hit.format) == (None,) * 4
+
+
+def test_given_embeddings_answer_for_words(imported, given):
+    found = find_given(imported, given, "a dog", top_k=3)
+    assert [hit.image_id for hit in found.hits][:1] == [2]
+    assert found.hits[0].similarity == pytest.approx(1.0, abs=1e-6)
+    mixed = find_given(imported, given, "a dog^0.5", "a cat", "id:1^0.1", top_k=3)
+    assert [hit.image_id for hit in mixed.hits] == [0, 2]
+
+
+def test_given_embeddings_answer_for_words_along_axes(imported, given):
+    axes = AxesChoice(label_embeddings=given)
+    found = find_given(imported, given, "a dog", space=axes, top_k=1)
+    assert (found.space, [hit.image_id for hit in found.hits]) == ("semantic", [2])
+
+
+def test_words_that_were_not_given_need_a_model(imported, given, collection):
+    with pytest.raises(UnknownModelError, match="known by its vectors only"):
+        find_given(imported, given, "a dog", "a horse")
+    assert names(find_given(collection, given, "red", top_k=1)) == ["red"]
+
+
+def test_photos_need_a_model(imported, folder):
+    with pytest.raises(UnknownModelError, match="known by its vectors only"):
+        find(imported, str(folder / "red.png"))
+
+
+def test_words_in_an_image_space_are_refused_however_given(collection, given):
+    with pytest.raises(InputError, match=r"words cannot .* 'trunk'; use --space clip or semantic"):
+        find_given(collection, given, "a dog", space="trunk")

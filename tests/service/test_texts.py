@@ -114,6 +114,13 @@ def test_the_template_of_the_model_is_used_unless_another_is_given(collection, e
     assert encoder.texts == ["a photo of red", "red all over"]
 
 
+def test_labels_written_with_underscores_become_words():
+    assert prompts_of(["maple_tree", "T-shirt"], "a {}, a photo of a {}") == [
+        "a maple tree, a photo of a maple tree",
+        "a T-shirt, a photo of a T-shirt",
+    ]
+
+
 def test_a_template_needs_a_place_for_the_name():
     with pytest.raises(InputError, match=r"'a photo' has no \{\} for the name"):
         prompts_of(["red"], "a photo")
@@ -187,7 +194,7 @@ def test_given_embeddings_become_unit_length(tmp_path):
     path = saved(tmp_path / "e.npz", ["a", "b"], [[3, 4], [0, 2]])
     found = read_named_embeddings(path, dim=2)
     assert isinstance(found, NamedEmbeddings)
-    np.testing.assert_allclose(found.embeddings, [[0.6, 0.8], [0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(found.embeddings, np.array([[0.6, 0.8], [0, 1]]), rtol=1e-6)
     assert found.embeddings.dtype == np.float32
 
 
