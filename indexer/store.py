@@ -249,6 +249,12 @@ class Store:
         with self._errors():
             return self._tables["images"].schema
 
+    def add_image_columns(self, fields: Sequence[pa.Field]) -> None:
+        """Add columns to `images` that are null in every row."""
+        if fields:
+            with self._errors():
+                self._tables["images"].add_columns(list(fields))
+
     def references(self) -> pa.Table:
         """Return the anomaly references by name, without their arrays."""
         names = [name for name in REFERENCES_SCHEMA.names if name != "arrays"]

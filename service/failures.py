@@ -17,7 +17,7 @@ from schemas.errors import Stage
 from schemas.results import FailureList, RetrySummary
 from schemas.tables import UTC_TIME
 from service.collection import Collection
-from service.indexing import tidy_up
+from service.indexing import refuse_imported, tidy_up
 from service.table_files import write_table
 
 EXPORT_SCHEMA = pa.schema(
@@ -99,6 +99,7 @@ def retry_failures(
         cannot be used.
     """
     store = collection.store
+    refuse_imported(store.info, store.uri)
     with writer_lock(local_directory(store.uri)):
         selected = _selected(store, stage, where)
         retry = ingest.retry_failures(

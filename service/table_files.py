@@ -1,7 +1,7 @@
 """Tables as files that other programs read: CSV, JSON lines, Parquet."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,25 @@ from schemas.errors import InputError
 # Bounds the Python objects that exist at a time.
 JSON_ROWS = 1000
 
+Blocks = Iterable[pa.RecordBatch | pa.Table]
+
 
 def write_table(table: pa.Table, target: Path) -> None:
-    """Write a table into a file of the kind that its extension names.
+    """Write a table into a file; see :func:`write_blocks`."""
+    write_blocks(table.schema, table.to_batches(), target)
+
+
+def write_blocks(schema: pa.Schema, blocks: Blocks, target: Path) -> None:
+    """Write a table that comes in blocks into a file of the kind that its extension names.
 
     A file that is there is replaced, at once and only when the new one is complete. Text is
     UTF-8; in CSV it is quoted, so that commas and line breaks survive.
 
     Parameters
     ----------
-    table : pa.Table
+    schema : pa.Schema
+        Of every block.
+    blocks : iterable of pa.RecordBatch or pa.Table
     target : Path
         Ends with .csv, .jsonl or .parquet.
 
@@ -37,13 +46,8 @@ def write_table(table: pa.Table, target: Path) -> None:
     write = _WRITERS.get(target.suffix.lower())
     if write is None:
         raise InputError(f"cannot export to {target}; end its name with {', '.join(_WRITERS)}")
-    try:
-        with _replaced(target) as file:
-            write(table, file)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror or error}; name a file that can be written"
-        ) from error
+    with replaced_file(target) as file:
+        write(schema, blocks, file)
 
 
 def read_table(source: Path) -> pa.Table:
@@ -75,36 +79,57 @@ def read_table(source: Path) -> pa.Table:
 
 
 @contextmanager
-def _replaced(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `target` when the block ends well."""
+def replaced_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `target` when the block ends well.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
     # Not one of tempfile's: those are readable by their owner only.
-    part = target.parent / f".isophote-{os.getpid()}.part"
+    part = part_place(target)
     try:
         with part.open("wb") as file:
             yield file
         part.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target}: {error.strerror or error}; name a file that can be written"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _write_csv(table: pa.Table, file: BinaryIO) -> None:
+def part_place(target: Path) -> Path:
+    """Return where a target is made until it is complete: beside it."""
+    return target.parent / f".isophote-{os.getpid()}.part"
+
+
+def _write_csv(schema: pa.Schema, blocks: Blocks, file: BinaryIO) -> None:
     from pyarrow import csv
 
-    csv.write_csv(table, file)
+    with csv.CSVWriter(file, schema) as writer:
+        for block in blocks:
+            writer.write(block)
 
 
-def _write_json_lines(table: pa.Table, file: BinaryIO) -> None:
-    for batch in table.to_batches(max_chunksize=JSON_ROWS):
-        file.writelines(to_json(row, inf_nan_mode="null") + b"\n" for row in batch.to_pylist())
+def _write_json_lines(schema: pa.Schema, blocks: Blocks, file: BinaryIO) -> None:  # noqa: ARG001
+    for block in blocks:
+        for start in range(0, len(block), JSON_ROWS):
+            rows = block.slice(start, JSON_ROWS).to_pylist()
+            file.writelines(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
 
 
-def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
+def _write_parquet(schema: pa.Schema, blocks: Blocks, file: BinaryIO) -> None:
     from pyarrow import parquet
 
-    parquet.write_table(table, file)
+    with parquet.ParquetWriter(file, schema) as writer:
+        for block in blocks:
+            writer.write(block)
 
 
-_WRITERS: dict[str, Callable[[pa.Table, BinaryIO], None]] = {
+_WRITERS: dict[str, Callable[[pa.Schema, Blocks, BinaryIO], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_json_lines,
     ".parquet": _write_parquet,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import InputError
-from service.table_files import JSON_ROWS, write_table
+from service.table_files import JSON_ROWS, read_table, write_blocks, write_table
 
 TABLE = pa.table({"n": [1, 2]})
 
@@ -53,3 +53,10 @@ def test_json_lines_of_many_rows_and_of_no_numbers(tmp_path):
     write_table(pa.table({"x": values}), tmp_path / "list.jsonl")
     lines = (tmp_path / "list.jsonl").read_text().splitlines()
     assert (len(lines), lines[0], lines[-1]) == (1001, '{"x":null}', '{"x":1000.0}')
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet"])
+def test_blocks_make_the_file_that_the_whole_table_makes(tmp_path, name):
+    table = pa.table({"n": list("0123456"), "text": list('abc,"\nd')})
+    write_blocks(table.schema, (table.slice(start, 3) for start in range(0, 7, 3)), tmp_path / name)
+    assert read_table(tmp_path / name).equals(table)
