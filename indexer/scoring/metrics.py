@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.arrays import FloatArray, IntArray
+from indexer.scoring.exact_products import GridRows, exact_products, grid_rows
+from indexer.scoring.retrieval import BLOCK_VALUES
 from indexer.scoring.shapes import require_matrix
 
 
@@ -88,19 +90,66 @@ def caption_recall(
     Notes
     -----
     Karpathy and Fei-Fei, CVPR 2015, section 4.2. An image counts as answered when its best
-    caption is among the first k, however many captions it has. Ties go to the lower row or
-    column, so that equal similarities do not look like success.
+    caption is among the first k, however many captions it has. A match stands behind all that is
+    exactly as similar, so that equal similarities are no success and the order of rows and
+    columns does not matter.
     """
-    _check_captions(similarities, relevant_images)
-    text_ranks = _ranks(similarities, relevant_images)
-    # Each caption's rank among all captions, asked by its own image; then the best per image.
-    caption_ranks = _ranks(similarities.T[relevant_images], np.arange(len(relevant_images)))
-    best_ranks = np.full(similarities.shape[1], np.iinfo(np.int64).max)
-    np.minimum.at(best_ranks, relevant_images, caption_ranks)
-    return CaptionRecall(
-        text_to_image=recall_at_ranks(text_ranks, ks=ks),
-        image_to_text=recall_at_ranks(best_ranks[np.unique(relevant_images)], ks=ks),
-    )
+    require_matrix("similarities", similarities)
+    _check_captions(relevant_images, shape=similarities.shape)
+    own = np.take_along_axis(similarities, relevant_images[:, np.newaxis], axis=1)[:, 0]
+    ranks = _CaptionRanks(own, relevant_images, n_images=similarities.shape[1])
+    ranks.count(similarities.copy(), start=0)
+    return ranks.recall(ks)
+
+
+def caption_recall_of_vectors(
+    texts: FloatArray,
+    images: FloatArray,
+    relevant_images: IntArray,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    block_values: int = BLOCK_VALUES,
+) -> CaptionRecall:
+    """Return :func:`caption_recall` of the cosines of unit vectors, by blocks of texts.
+
+    Parameters
+    ----------
+    texts : float32 of shape (n_texts, d)
+        Unit length.
+    images : float32 of shape (n_images, d)
+        Unit length.
+    relevant_images : int64 of shape (n_texts,)
+        The image that each caption describes.
+    ks : sequence of int
+    block_values : int
+        Similarities in work at a time; the values do not depend on it.
+
+    Returns
+    -------
+    CaptionRecall
+        In [0, 1]; higher is better.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`caption_recall`, or if a vector is not finite.
+    """
+    require_matrix("texts", texts)
+    require_matrix("images", images, width=texts.shape[1])
+    _check_captions(relevant_images, shape=(len(texts), len(images)))
+    if not (np.isfinite(texts).all() and np.isfinite(images).all()):
+        raise ValueError("texts and images must be finite, got NaN or infinity")
+    gallery = grid_rows(images)
+    block = max(1, block_values // len(images))
+    spans = [slice(start, start + block) for start in range(0, len(texts), block)]
+    own = [
+        _own_similarities(grid_rows(texts[span]), gallery, relevant_images[span]) for span in spans
+    ]
+    ranks = _CaptionRanks(np.concatenate(own), relevant_images, n_images=len(images))
+    for span in spans:
+        similarities = exact_products(grid_rows(texts[span]), gallery).astype(np.float32)
+        ranks.count(similarities, start=span.start)
+    return ranks.recall(ks)
 
 
 def recall_at_ranks(ranks: IntArray, *, ks: Sequence[int]) -> dict[int, float]:
@@ -134,23 +183,52 @@ def recall_at_ranks(ranks: IntArray, *, ks: Sequence[int]) -> dict[int, float]:
     return {k: float(np.mean(ranks <= k)) for k in ks}
 
 
-def _ranks(similarities: FloatArray, columns: IntArray) -> IntArray:
-    """Rank, from 1, of one column in each row; equal values rank by column."""
-    own = np.take_along_axis(similarities, columns[:, np.newaxis], axis=1)
-    earlier = np.arange(similarities.shape[1]) < columns[:, np.newaxis]
-    ahead: IntArray = np.sum((similarities > own) | ((similarities == own) & earlier), axis=1)
-    return ahead + 1
+def _own_similarities(texts: GridRows, images: GridRows, relevant_images: IntArray) -> FloatArray:
+    """Similarity of each text to its image, to the bit that of :func:`exact_products`."""
+    products = np.einsum("nd,nd->n", texts.rows, images.rows[relevant_images])
+    own: FloatArray = (products * texts.scales * images.scales[relevant_images]).astype(np.float32)
+    return own
 
 
-def _check_captions(similarities: FloatArray, relevant_images: IntArray) -> None:
-    require_matrix("similarities", similarities)
-    if len(relevant_images) == 0 or relevant_images.shape != similarities.shape[:1]:
-        raise ValueError(
-            "similarities (n_texts, n_images) need one relevant image per text, "
-            f"got shapes {similarities.shape} and {relevant_images.shape}"
+class _CaptionRanks:
+    """Counts what stands ahead of each caption's image, and of each image's best caption.
+
+    `own` is float32 (n_texts,), the similarity of each caption to its own image.
+    """
+
+    def __init__(self, own: FloatArray, relevant_images: IntArray, *, n_images: int) -> None:
+        self._own = own
+        self._relevant_images = relevant_images
+        self._best_own = np.full(n_images, -np.inf, np.float32)
+        np.maximum.at(self._best_own, relevant_images, own)
+        self._text_ranks = np.ones(len(own), np.int64)
+        self._image_ranks = np.ones(n_images, np.int64)
+
+    def count(self, similarities: FloatArray, *, start: int) -> None:
+        """Count a block of captions (n, n_images) that begins at `start`; it is overwritten."""
+        span = slice(start, start + len(similarities))
+        np.put_along_axis(similarities, self._relevant_images[span, np.newaxis], -np.inf, axis=1)
+        self._text_ranks[span] += np.sum(similarities >= self._own[span, np.newaxis], axis=1)
+        self._image_ranks += np.sum(similarities >= self._best_own, axis=0)
+
+    def recall(self, ks: Sequence[int]) -> CaptionRecall:
+        """Return what all blocks together give."""
+        asking = np.unique(self._relevant_images)
+        return CaptionRecall(
+            text_to_image=recall_at_ranks(self._text_ranks, ks=ks),
+            image_to_text=recall_at_ranks(self._image_ranks[asking], ks=ks),
         )
-    if relevant_images.min() < 0 or relevant_images.max() >= similarities.shape[1]:
+
+
+def _check_captions(relevant_images: IntArray, *, shape: tuple[int, int]) -> None:
+    n_texts, n_images = shape
+    if n_texts == 0 or relevant_images.shape != (n_texts,):
         raise ValueError(
-            f"relevant_images must be in [0, {similarities.shape[1]}), "
+            "captions need one relevant image per text, "
+            f"got {n_texts} texts and shape {relevant_images.shape}"
+        )
+    if relevant_images.min() < 0 or relevant_images.max() >= n_images:
+        raise ValueError(
+            f"relevant_images must be in [0, {n_images}), "
             f"got {relevant_images.min()} to {relevant_images.max()}"
         )

@@ -12,6 +12,7 @@ from indexer.arrays import ByteArray, FloatArray, IntArray
 from indexer.encoders.encoder import Projectors
 from indexer.encoders.pocket.features import Picture, whole
 from indexer.scoring.metrics import CaptionRecall, caption_recall
+from indexer.scoring.retrieval import label_retrieval
 from indexer.scoring.similarity import normalised
 
 # Stamps are cut-outs: they get a white ground and a margin of this share of their longer side.
@@ -53,14 +54,7 @@ def same_label_precision(vectors: FloatArray, labels: IntArray) -> float:
 
     Photos whose label is theirs alone are distractors: in the gallery, but no query.
     """
-    units = normalised(vectors)
-    similarities = units @ units.T
-    np.fill_diagonal(similarities, -np.inf)
-    order = np.argsort(-similarities, axis=1)[:, :-1]
-    relevant = labels[order] == labels[:, np.newaxis]
-    relevant = relevant[relevant.any(axis=1)]
-    precision = relevant.cumsum(axis=1) / np.arange(1, relevant.shape[1] + 1)
-    return float(((precision * relevant).sum(axis=1) / relevant.sum(axis=1)).mean())
+    return float(label_retrieval(normalised(vectors), labels).average_precision.mean())
 
 
 def read_stamp(path: Path) -> ByteArray:

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.scoring.metrics import caption_recall, recall_at_k, recall_at_ranks
+from indexer.scoring.metrics import (
+    caption_recall,
+    caption_recall_of_vectors,
+    recall_at_k,
+    recall_at_ranks,
+)
+from indexer.scoring.similarity import normalised
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -16,9 +22,9 @@ def slow_recall_at_k(retrieved, relevant, k):
 
 
 def slow_rank(values, wanted):
-    """Place, from 1, of the first wanted position when sorted descending."""
-    order = sorted(range(len(values)), key=lambda position: (-values[position], position))
-    return min(order.index(position) for position in wanted) + 1
+    """Place, from 1, of the first wanted position when sorted, last among equals."""
+    order = sorted(range(len(values)), key=lambda place: (-values[place], place in set(wanted)))
+    return min(order.index(place) for place in wanted) + 1
 
 
 class TestRecallAtK:
@@ -75,7 +81,7 @@ class TestCaptionRecall:
     def test_equal_similarities_are_no_success(self):
         n_pairs = 10
         recall = caption_recall(np.zeros((n_pairs, n_pairs), np.float32), np.arange(n_pairs))
-        assert recall.text_to_image == recall.image_to_text == {1: 0.1, 5: 0.5, 10: 1.0}
+        assert recall.text_to_image == recall.image_to_text == {1: 0.0, 5: 0.0, 10: 1.0}
 
     @given(SEEDS, st.integers(1, 8), st.integers(1, 6))
     def test_agrees_with_sorting(self, seed, n_texts, n_images):
@@ -88,7 +94,9 @@ class TestCaptionRecall:
             for row, image in zip(similarities.tolist(), relevant_images.tolist(), strict=True)
         ]
         image_ranks = [
-            slow_rank(similarities[:, image].tolist(), np.flatnonzero(relevant_images == image))
+            slow_rank(
+                similarities[:, image].tolist(), np.flatnonzero(relevant_images == image).tolist()
+            )
             for image in set(relevant_images.tolist())
         ]
         for k in (1, 2):
@@ -104,6 +112,57 @@ class TestCaptionRecall:
     def test_refuses_images_that_do_not_exist(self, image):
         with pytest.raises(ValueError, match=rf"must be in \[0, 2\), got {image} to {image}"):
             caption_recall(np.zeros((1, 2), np.float32), np.array([image]))
+
+
+class TestCaptionRecallOfVectors:
+    def draw(self, seed, *, n_texts, n_images, dimension=3):
+        """Vectors of few directions, so that many similarities are equal."""
+        generator = np.random.default_rng(seed)
+        vectors = generator.integers(-1, 2, (n_texts + n_images, dimension)).astype(np.float32)
+        units = normalised(vectors)
+        return units[:n_texts], units[n_texts:], generator.integers(0, n_images, n_texts)
+
+    @given(SEEDS, st.integers(1, 12), st.integers(1, 8))
+    def test_agrees_with_the_similarities(self, seed, n_texts, n_images):
+        texts, images, relevant_images = self.draw(seed, n_texts=n_texts, n_images=n_images)
+        similarities = (texts.astype(np.float64) @ images.T.astype(np.float64)).astype(np.float32)
+        expected = caption_recall(similarities, relevant_images, ks=(1, 3))
+        assert caption_recall_of_vectors(texts, images, relevant_images, ks=(1, 3)) == expected
+
+    @pytest.mark.parametrize("block_values", [1, 7, 90, 10**6])
+    def test_does_not_depend_on_blocks(self, block_values):
+        texts, images, relevant_images = self.draw(3, n_texts=60, n_images=30, dimension=40)
+        expected = caption_recall_of_vectors(texts, images, relevant_images)
+        found = caption_recall_of_vectors(texts, images, relevant_images, block_values=block_values)
+        assert found == expected
+
+    def test_does_not_depend_on_order(self):
+        texts, images, relevant_images = self.draw(4, n_texts=60, n_images=30)
+        generator = np.random.default_rng(5)
+        text_order, image_order = generator.permutation(60), generator.permutation(30)
+        new_place = np.argsort(image_order)
+        found = caption_recall_of_vectors(
+            texts[text_order], images[image_order], new_place[relevant_images[text_order]]
+        )
+        assert found == caption_recall_of_vectors(texts, images, relevant_images)
+
+    def test_does_not_write_into_its_arguments(self):
+        similarities = np.eye(3, dtype=np.float32)
+        caption_recall(similarities, np.arange(3))
+        assert np.array_equal(similarities, np.eye(3))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_refuses_what_is_not_finite(self, value):
+        texts = np.array([[value, 0]], np.float32)
+        with pytest.raises(ValueError, match="texts and images must be finite"):
+            caption_recall_of_vectors(texts, np.eye(2, dtype=np.float32), np.array([0]))
+
+    def test_refuses_other_widths_and_images_that_do_not_exist(self):
+        square, wide = np.eye(2, dtype=np.float32), np.eye(3, dtype=np.float32)
+        with pytest.raises(ValueError, match=r"images must be a matrix \(n, 2\)"):
+            caption_recall_of_vectors(square, wide, np.array([0, 1]))
+        with pytest.raises(ValueError, match=r"must be in \[0, 2\), got 0 to 2"):
+            caption_recall_of_vectors(square, square, np.array([0, 2]))
 
 
 class TestRecallAtRanks:
