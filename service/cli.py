@@ -12,15 +12,26 @@ from typing import Any, get_args
 import click
 
 from schemas.errors import Stage
+from service.commands.anomalies import anomalies
+from service.commands.diagnosis import diagnose
+from service.commands.evaluation import eval_group
+from service.commands.exchange import export_command, import_command
+from service.commands.labels import label
 from service.commands.options import (
+    SPACES,
+    axes_options,
     collection_option,
     device_option,
     file_seconds_option,
     json_option,
     max_pixels_option,
     settings_from,
+    space_or_axes,
     threads_option,
+    top_k_option,
+    where_option,
 )
+from service.commands.quality import quality
 
 # Everything heavier is imported inside the commands: `isophote --help` answers in under 0.3 s.
 
@@ -85,6 +96,18 @@ def cli() -> None:
     metavar="TOP BOTTOM",
     help="Singular values that the intra-modal projector of a new collection leaves out.",
 )
+@click.option(
+    "--quality-mode",
+    type=click.Choice(["single", "crops"]),
+    help="Score the quality of a new collection from the pass that embeds a photo, or as the mean "
+    "over up to 52 crops of it, which takes as many passes.  [default: single]",
+)
+@click.option(
+    "--crop-edges",
+    type=click.Choice(["pad", "drop"]),
+    help="With --quality-mode crops: mirror the right and bottom edges so that every pixel counts, "
+    "or drop what fills no crop, as the method's authors do.  [default: pad]",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Photos per forward pass.")
 @max_pixels_option
 @file_seconds_option
@@ -105,6 +128,8 @@ def index(
     model: str | None,
     pretrained: str | None,
     band: tuple[int, int] | None,
+    quality_mode: Any,
+    crop_edges: Any,
     batch_size: int | None,
     confirm_deletions: bool,
     watch: bool,
@@ -120,11 +145,12 @@ def index(
     \b
     isophote index ~/Pictures
     isophote index /photos --model ViT-B-32 --pretrained openai -c ./vit.isophote
+    isophote index /photos --model ViT-B-32 --quality-mode crops -c ./crops.isophote
     isophote index ~/Pictures --watch
     """
     from schemas.collection import ModelSource
     from schemas.model import Band
-    from service.indexing import index_photos
+    from service.indexing import QualityChoice, index_photos
     from service.terminal import show_ingest, show_progress
 
     if rescan is not None and not watch:
@@ -144,6 +170,7 @@ def index(
             settings=settings,
             source=None if model is None else ModelSource(model=model, pretrained=pretrained),
             band=None if band is None else Band(k_top=band[0], k_bottom=band[1]),
+            quality=QualityChoice(quality_mode, crop_edges),
             confirm_deletions=confirm_deletions,
             report=report,
         )
@@ -164,18 +191,20 @@ def index(
 @click.option(
     "--minus", multiple=True, metavar="QUERY", help="Lead away from this query; may be repeated."
 )
-@click.option(
-    "--top-k", "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits."
-)
-@click.option(
-    "--where",
-    metavar="SQL",
-    help="Only photos for which this holds, as in \"quality > 0.5 and path like '%2023%'\".",
-)
+@top_k_option
+@where_option
 @click.option(
     "--space",
-    type=click.Choice(["clip", "isoclip", "trunk"]),
+    type=click.Choice(SPACES),
     help="Space photos are compared in.  [default: clip with words, else the model's best]",
+)
+@axes_options
+@click.option(
+    "--label-embeddings",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="NPZ with `names` (n,) and `embeddings` (n, d): of the axes, and of words in a QUERY that "
+    "are among the names.",
 )
 @click.option("--include-self", is_flag=True, help="Let a photo of the collection find itself.")
 @collection_option
@@ -188,6 +217,10 @@ def search(
     top_k: int,
     where: str | None,
     space: Any,
+    axes_labels: Path | None,
+    axes_components: int | None,
+    axes_centred: bool,
+    label_embeddings: Path | None,
     include_self: bool,
     as_json: bool,
     **options: Any,
@@ -195,28 +228,40 @@ def search(
     """Find photos by words, by photos, or by both together.
 
     A QUERY is the path of a photo, id:N for a photo of the collection, or words. Several are
-    added up; ^WEIGHT at the end of one makes it count more or less.
+    added up; ^WEIGHT at the end of one makes it count more or less. With --space semantic, photos
+    are alike as far as class names tell them apart.
 
     \b
     isophote search "a dog on the beach"
     isophote search holiday.jpg "at night^0.5" --minus people
     isophote search id:17 --where "taken_at > timestamp '2023-01-01'"
+    isophote search id:17 --space semantic --axes names.txt
     """
     from service.collection import open_collection
-    from service.search import parse_query
+    from service.search import parse_query, with_given_embeddings
     from service.search import search as find
     from service.terminal import show_hits
 
     if not queries:
         raise click.UsageError("give at least one QUERY: words, a photo, or id:N")
+    compared_in = space_or_axes(
+        space,
+        axes_labels=axes_labels,
+        axes_components=axes_components,
+        axes_centred=axes_centred,
+        label_embeddings=label_embeddings,
+    )
     parsed = [parse_query(text) for text in queries]
     parsed += [parse_query(text, sign=-1) for text in minus]
+    collection = open_collection(settings_from(**options))
+    if label_embeddings is not None:
+        parsed = with_given_embeddings(collection, parsed, label_embeddings)
     found = find(
-        open_collection(settings_from(**options)),
+        collection,
         parsed,
         top_k=top_k,
         where=where,
-        space=space,
+        space=compared_in,
         include_self=include_self,
     )
     if as_json:
@@ -395,7 +440,7 @@ def export(
     isophote model export ./vit-b-32 --model ViT-B-32 --pretrained openai --photos ~/Pictures
     isophote index ~/Pictures --model ./vit-b-32
     """
-    from service.exporting import export_model
+    from service.model_export import export_model
     from service.terminal import show_agreement
 
     agreement = export_model(
@@ -448,3 +493,14 @@ def _stop_like_ctrl_c(number: int) -> None:
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(number, interrupt)
+
+
+cli.add_command(anomalies)
+cli.add_command(diagnose)
+cli.add_command(eval_group)
+cli.add_command(export_command)
+cli.add_command(import_command)
+
+
+cli.add_command(label)
+cli.add_command(quality)

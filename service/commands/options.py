@@ -1,9 +1,12 @@
 """Options that several commands take, and the settings they make."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 collection_option = click.option(
     "--collection",
@@ -61,21 +64,67 @@ dictionary_embeddings_option = click.option(
     type=click.Path(path_type=Path),
     help="NPZ with `names` (n,) and `embeddings` (n, d) of the dictionary, instead of the model's.",
 )
-axes_option = click.option(
-    "--axes",
-    "axes_labels",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Class names that span the space `semantic`, one a line.  [default: ImageNet-1k]",
-)
-axes_components_option = click.option(
-    "--axes-components",
-    type=click.IntRange(min=1),
-    help="Axes of the space `semantic`.  [default: half of the embedding's dimensions]",
-)
-axes_centred_option = click.option(
-    "--axes-centred", is_flag=True, help="Subtract the collection's mean embedding first."
-)
+
+
+def axes_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the space `semantic`: axes_labels, axes_components and axes_centred."""
+    options = (
+        click.option(
+            "--axes",
+            "axes_labels",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Class names that span the space `semantic`, one a line.  [default: ImageNet-1k]",
+        ),
+        click.option(
+            "--axes-components",
+            type=click.IntRange(min=1),
+            help="Axes of the space `semantic`.  [default: half of the embedding's dimensions]",
+        ),
+        click.option(
+            "--axes-centred",
+            is_flag=True,
+            help="Subtract the collection's mean embedding before the axes are applied.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def labels_option(*names: str, of: str, required: bool = True) -> Decorator:
+    """Return an option that takes what `service.examples.read_labels` reads."""
+    return click.option(
+        *names,
+        metavar="SOURCE",
+        required=required,
+        help=f"{of}: a folder with one folder of photos per label; a .csv, .tsv, .jsonl or "
+        ".parquet file with the columns `label`, and `path` or `image_id`; column:NAME, a column "
+        "of the collection; or folders, those that its photos lie in.",
+    )
+
+
+SPACES = ("clip", "isoclip", "trunk", "semantic")
+
+
+def space_or_axes(
+    space: Any,
+    *,
+    axes_labels: Path | None,
+    axes_components: int | None,
+    axes_centred: bool,
+    label_embeddings: Path | None,
+) -> Any:
+    """Return the chosen space, or the AxesChoice of the space `semantic`."""
+    if space != "semantic":
+        if axes_labels is not None or axes_components is not None or axes_centred:
+            raise click.UsageError(
+                "--axes, --axes-components and --axes-centred need --space semantic"
+            )
+        return space
+    from service.axes import AxesChoice
+
+    return AxesChoice(axes_labels, label_embeddings, axes_components, axes_centred)
 
 
 def settings_from(**options: Any) -> Any:

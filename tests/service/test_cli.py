@@ -17,7 +17,17 @@ from PIL import Image
 from service.cli import cli, model
 from tests.makers.photos import STORED_AS, drawn_photo, image_file
 
-HEAVY_MODULES = ("torch", "open_clip", "lancedb", "faiss", "onnxruntime", "pyarrow", "numpy", "PIL")
+HEAVY_MODULES = (
+    "matplotlib",
+    "torch",
+    "open_clip",
+    "lancedb",
+    "faiss",
+    "onnxruntime",
+    "pyarrow",
+    "numpy",
+    "PIL",
+)
 
 
 @pytest.fixture(scope="module")

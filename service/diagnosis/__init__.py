@@ -1,0 +1,1 @@
+"""Plots of how photos and texts lie in each space, as a report."""
