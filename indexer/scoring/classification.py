@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from indexer.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from indexer.scoring.exact_products import exact_products, grid_rows
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 from indexer.scoring.similarity import normalised
 
 # Of 1,010 Flickr8k photos of ten labels, embedded by the built-in model, the log-likelihood of the
@@ -144,7 +144,7 @@ def classify(vectors: FloatArray, classifier: LinearClassifier) -> Classificatio
         If the width differs from the classifier's, or a vector is not finite.
     """
     require_matrix("vectors", vectors, width=classifier.weight.shape[1])
-    _require_finite(vectors)
+    require_finite("vectors", vectors)
     logits = _logits(vectors, classifier)
     classes = logits.argmax(axis=1).astype(np.int64)
     excess = logits - logits.max(axis=1, keepdims=True)
@@ -273,7 +273,7 @@ def _class_counts(vectors: FloatArray, class_of: IntArray) -> IntArray:
     require_matrix("vectors", vectors)
     if class_of.shape != (len(vectors),):
         raise ValueError(f"{len(vectors)} vectors need as many classes, got {class_of.shape}")
-    _require_finite(vectors)
+    require_finite("vectors", vectors)
     if len(class_of) and class_of.min() < 0:
         raise ValueError(f"classes must be at least 0, got {class_of.min()}")
     counts = np.bincount(class_of)
@@ -282,11 +282,6 @@ def _class_counts(vectors: FloatArray, class_of: IntArray) -> IntArray:
     if not counts.all():
         raise ValueError(f"class {int(counts.argmin())} has no example")
     return counts
-
-
-def _require_finite(vectors: FloatArray) -> None:
-    if not np.isfinite(vectors).all():
-        raise ValueError("vectors must be finite, got NaN or infinity")
 
 
 def _class_means(vectors: FloatArray, class_of: IntArray, counts: IntArray) -> DoubleArray:

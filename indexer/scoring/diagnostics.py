@@ -8,11 +8,10 @@ and to photos. Pairs are drawn from a seed, so that no work grows with the squar
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import qr
 
 from indexer.arrays import DoubleArray, FloatArray, IntArray
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 from indexer.scoring.similarity import normalised
 
 # More would be thinner than a line of the picture.
@@ -73,7 +72,7 @@ def similarity_histograms(
     if not samples or any(sample.ndim != 1 or not len(sample) for sample in samples):
         raise ValueError("each sample must be a row of at least one similarity")
     for sample in samples:
-        _require_finite("similarities", sample)
+        require_finite("similarities", sample)
     if n_bins is None:
         n_smallest = min(len(sample) for sample in samples)
         n_bins = int(np.clip(2 * np.cbrt(n_smallest), MIN_BINS, MAX_BINS))
@@ -205,8 +204,8 @@ def pair_similarities(first: FloatArray, second: FloatArray, pairs: IntArray) ->
     require_matrix("first", first)
     require_matrix("second", second, width=first.shape[1])
     require_matrix("pairs", pairs, width=2)
-    _require_finite("first", first)
-    _require_finite("second", second)
+    require_finite("first", first)
+    require_finite("second", second)
     if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= [len(first), len(second)]).any()):
         raise ValueError(
             f"pairs must be rows of matrices of {len(first)} and {len(second)} rows, "
@@ -419,7 +418,7 @@ def independent_rows(texts: FloatArray) -> IntArray:
     By QR with column pivoting; arXiv:2603.16100 asks for any d independent texts.
     """
     require_matrix("texts", texts)
-    _require_finite("texts", texts)
+    require_finite("texts", texts)
     triangle, rows = qr(texts.T.astype(np.float64), mode="r", pivoting=True)
     strengths = np.abs(np.diag(triangle))
     rank = int(np.sum(strengths > MIN_DIRECTION * strengths.max(initial=0)))
@@ -461,8 +460,8 @@ def recovered_similarities(anchors: FloatArray, inter_modal: DoubleArray) -> Dou
             "anchors must be square with a row for each of inter_modal, "
             f"got shapes {anchors.shape} and {inter_modal.shape}"
         )
-    _require_finite("anchors", anchors)
-    _require_finite("inter_modal", inter_modal)
+    require_finite("anchors", anchors)
+    require_finite("inter_modal", inter_modal)
     doubles = anchors.astype(np.float64)
     strengths = np.linalg.svd(doubles, compute_uv=False)
     if strengths.min() <= MIN_DIRECTION * strengths.max():
@@ -497,13 +496,8 @@ def _check_modalities(images: FloatArray, texts: FloatArray) -> None:
     require_matrix("texts", texts, width=images.shape[1])
     if not len(images) or not len(texts):
         raise ValueError(f"need at least one image and one text, got {len(images)}, {len(texts)}")
-    _require_finite("images", images)
-    _require_finite("texts", texts)
-
-
-def _require_finite(name: str, array: NDArray[np.floating]) -> None:
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    require_finite("images", images)
+    require_finite("texts", texts)
 
 
 def _mean(vectors: FloatArray) -> DoubleArray:

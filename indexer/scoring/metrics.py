@@ -8,7 +8,7 @@ import numpy as np
 from indexer.arrays import FloatArray, IntArray
 from indexer.scoring.exact_products import GridRows, exact_products, grid_rows
 from indexer.scoring.retrieval import BLOCK_VALUES
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 
 
 def recall_at_k(retrieved: IntArray, relevant: IntArray, *, k: int) -> float:
@@ -85,7 +85,8 @@ def caption_recall(
     Raises
     ------
     ValueError
-        If shapes do not fit, a relevant image does not exist, or there are no captions.
+        If shapes do not fit, a similarity is not finite, a relevant image does not exist, or there
+        are no captions.
 
     Notes
     -----
@@ -95,6 +96,7 @@ def caption_recall(
     columns does not matter.
     """
     require_matrix("similarities", similarities)
+    require_finite("similarities", similarities)
     _check_captions(relevant_images, shape=similarities.shape)
     own = np.take_along_axis(similarities, relevant_images[:, np.newaxis], axis=1)[:, 0]
     ranks = _CaptionRanks(own, relevant_images, n_images=similarities.shape[1])
@@ -137,8 +139,8 @@ def caption_recall_of_vectors(
     require_matrix("texts", texts)
     require_matrix("images", images, width=texts.shape[1])
     _check_captions(relevant_images, shape=(len(texts), len(images)))
-    if not (np.isfinite(texts).all() and np.isfinite(images).all()):
-        raise ValueError("texts and images must be finite, got NaN or infinity")
+    require_finite("texts", texts)
+    require_finite("images", images)
     gallery = grid_rows(images)
     block = max(1, block_values // len(images))
     spans = [slice(start, start + block) for start in range(0, len(texts), block)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from indexer.arrays import DoubleArray, Float16Array, FloatArray
 from indexer.scoring.exact_products import exact_products, grid_rows
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 from schemas.model import Band
 
 # Below this share of the largest singular value there is only rounding noise of float32 weights.
@@ -89,10 +89,12 @@ def project(
     Raises
     ------
     ValueError
-        If the shapes do not fit. A projector with its bias as a column wants `with_one` features.
+        If the shapes do not fit, or a feature is not finite. A projector with its bias as a column
+        wants `with_one` features.
     """
     require_matrix("weight", weight)
     require_matrix("features", features, width=weight.shape[1])
+    require_finite("features", features)
     # Exact: a photo scored as it is indexed and later among all others gets the same bits.
     raw_embeddings = exact_products(grid_rows(features), grid_rows(weight)).astype(np.float32)
     if bias is None:
@@ -248,5 +250,5 @@ def _check_weights(image_weight: FloatArray, text_weight: FloatArray) -> None:
             "image_weight and text_weight must share an embedding dimension and not be empty, "
             f"got shapes {image_weight.shape} and {text_weight.shape}"
         )
-    if not (np.isfinite(image_weight).all() and np.isfinite(text_weight).all()):
-        raise ValueError("image_weight and text_weight must be finite, got NaN or infinity")
+    require_finite("image_weight", image_weight)
+    require_finite("text_weight", text_weight)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import boxcox1p, expit
 
 from indexer.arrays import DoubleArray, Float16Array, FloatArray, IntArray
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 from indexer.scoring.similarity import normalised
 
 PAPER_PROMPT_PAIR = ("Good photo.", "Bad photo.")
@@ -49,7 +49,7 @@ def prompt_quality(
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is no pair, or logit_scale <= 0.
+        If the shapes do not fit, a vector is not finite, there is no pair, or logit_scale <= 0.
 
     Notes
     -----
@@ -60,6 +60,8 @@ def prompt_quality(
     require_matrix("embeddings", embeddings, width=good.shape[1])
     if good.shape != bad.shape or len(good) == 0:
         raise ValueError(f"good and bad must pair up, got shapes {good.shape} and {bad.shape}")
+    for name, vectors in (("embeddings", embeddings), ("good", good), ("bad", bad)):
+        require_finite(name, vectors)
     if not logit_scale > 0:
         raise ValueError(f"logit_scale must be above 0, got {logit_scale}")
     units = normalised(_wide(embeddings))
@@ -77,9 +79,10 @@ def magnitude(raw_embeddings: Float16Array | FloatArray) -> FloatArray:
     Raises
     ------
     ValueError
-        If the input is not (n, d).
+        If the input is not (n, d), or not finite.
     """
     require_matrix("raw_embeddings", raw_embeddings)
+    require_finite("raw_embeddings", raw_embeddings)
     lengths: DoubleArray = np.sqrt(np.square(_wide(raw_embeddings)).sum(axis=1))
     return lengths.astype(np.float32)
 
@@ -104,7 +107,7 @@ def magnitude_quality(
     Raises
     ------
     ValueError
-        If the input is not (n, d) with d >= 2.
+        If the input is not (n, d) with d >= 2, or not finite.
 
     Notes
     -----
@@ -112,6 +115,7 @@ def magnitude_quality(
     ``((a + 1)**lambda - 1) / lambda``. The standard deviation is the sample one (n - 1).
     """
     require_matrix("raw_embeddings", raw_embeddings)
+    require_finite("raw_embeddings", raw_embeddings)
     if raw_embeddings.shape[1] <= 1:
         raise ValueError(f"raw_embeddings need 2 columns, got shape {raw_embeddings.shape}")
     magnitudes = np.abs(_wide(raw_embeddings))
@@ -148,7 +152,7 @@ def fused_quality(
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or a cue is not finite.
 
     Notes
     -----
@@ -159,6 +163,8 @@ def fused_quality(
         raise ValueError(
             f"q_sim and q_mag must have one shape, got {q_sim.shape} and {q_mag.shape}"
         )
+    require_finite("q_sim", q_sim)
+    require_finite("q_mag", q_mag)
     prompts, magnitudes = q_sim.astype(np.float64), q_mag.astype(np.float64)
     delta = prompts - magnitudes
     prompt_weight: DoubleArray = expit(base_weights[0] - base_weights[1] + 2 * alpha * delta)

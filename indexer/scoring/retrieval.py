@@ -7,7 +7,7 @@ import numpy as np
 
 from indexer.arrays import DoubleArray, FloatArray, IntArray
 from indexer.scoring.exact_products import GridRows, exact_products, grid_rows
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 
 UNLABELLED = -1
 """Class of a photo that belongs to none."""
@@ -182,8 +182,7 @@ def _check_labelled(vectors: FloatArray, class_of: IntArray, *, min_members: int
     require_matrix("vectors", vectors)
     if class_of.shape != vectors.shape[:1]:
         raise ValueError(f"{len(vectors)} vectors need as many classes, got shape {class_of.shape}")
-    if not np.isfinite(vectors).all():
-        raise ValueError("vectors must be finite, got NaN or infinity")
+    require_finite("vectors", vectors)
     if class_of.min(initial=0) < UNLABELLED:
         raise ValueError(f"classes must be at least {UNLABELLED}, got {class_of.min()}")
     if min_members < 2:  # noqa: PLR2004 - one to ask, one to be found

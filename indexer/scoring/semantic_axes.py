@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.arrays import DoubleArray, FloatArray
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 
 # Below this share of the largest singular value, and of unit length, there is only rounding noise
 # of float32 embeddings.
@@ -59,8 +59,7 @@ def semantic_axes(label_embeddings: FloatArray, *, n_axes: int | None = None) ->
     usual, but not from the images: that is a variant, for which `mean` is the centre of texts.
     """
     require_matrix("label_embeddings", label_embeddings)
-    if not np.isfinite(label_embeddings).all():
-        raise ValueError("label_embeddings must be finite, got NaN or infinity")
+    require_finite("label_embeddings", label_embeddings)
     if n_axes is not None and n_axes < 1:
         raise ValueError(f"n_axes must be at least 1, got {n_axes}")
     n_wanted = max(label_embeddings.shape[1] // 2, 1) if n_axes is None else n_axes

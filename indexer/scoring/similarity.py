@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.arrays import Float16Array, FloatArray, IntArray
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 
 Real = TypeVar("Real", np.float32, np.float64)
 
@@ -58,10 +58,12 @@ def cosine_similarities(queries: FloatArray, gallery: FloatArray) -> FloatArray:
     Raises
     ------
     ValueError
-        If the two are not matrices of one width.
+        If the two are not matrices of one width, or not finite.
     """
     require_matrix("queries", queries)
     require_matrix("gallery", gallery, width=queries.shape[1])
+    require_finite("queries", queries)
+    require_finite("gallery", gallery)
     similarities = normalised(queries) @ normalised(gallery).T
     # Rounding gives 1.0000001 for a vector and itself, and arccos of that is NaN.
     return np.clip(similarities, -1.0, 1.0, out=similarities)
@@ -87,10 +89,12 @@ def top_k(similarities: FloatArray, *, k: int) -> tuple[FloatArray, IntArray]:
     Raises
     ------
     ValueError
-        If k < 1.
+        If k < 1, or a similarity is NaN.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    if np.isnan(similarities).any():
+        raise ValueError("similarities must be numbers, got NaN")
     best, rows = _no_hits(len(similarities), k)
     for query, values in enumerate(similarities):
         columns = _best_columns(values, k)
@@ -132,7 +136,8 @@ def exact_search(
     Raises
     ------
     ValueError
-        If the widths differ, top_k or block is below 1, or a row is outside the gallery.
+        If the widths differ, a vector is not finite, top_k or block is below 1, or a row is outside
+        the gallery.
     """
     require_matrix("queries", queries)
     require_matrix("gallery", gallery, width=queries.shape[1])
@@ -146,6 +151,8 @@ def exact_search(
         # Without a filter a slice is a view; fancy indexing would copy the whole gallery.
         vectors = gallery[span if allowed is None else allowed[span]]
         similarities = queries @ vectors.astype(np.float32, copy=False).T
+        # Cheaper than looking through the vectors, which a product with what is no number shows.
+        require_finite("queries and gallery", similarities)
         for query, values in enumerate(similarities):
             _merge(best[query], positions[query], values, start=start)
     if allowed is not None and len(allowed):
@@ -171,11 +178,13 @@ def composed_query(vectors: FloatArray, weights: FloatArray) -> FloatArray:
     Raises
     ------
     ValueError
-        If the counts differ, or the sum is zero and so points nowhere.
+        If the counts differ, a value is not finite, or the sum is zero and so points nowhere.
     """
     require_matrix("vectors", vectors)
     if weights.shape != (len(vectors),):
         raise ValueError(f"{len(vectors)} vectors need as many weights, got {weights.shape}")
+    require_finite("vectors", vectors)
+    require_finite("weights", weights)
     combined = weights.astype(np.float64) @ normalised(vectors.astype(np.float64))
     # The sum of float32 unit vectors that cancel is rounding noise of about 1e-7 per weight.
     if np.linalg.norm(combined) <= 1e-6 * np.abs(weights).sum():

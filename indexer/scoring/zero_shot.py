@@ -6,7 +6,7 @@ import numpy as np
 
 from indexer.arrays import FloatArray, IntArray
 from indexer.scoring.exact_products import exact_products, grid_rows
-from indexer.scoring.shapes import require_matrix
+from indexer.scoring.shapes import require_finite, require_matrix
 
 # 4,096 photos x 1,000 classes are 33 MB in float64.
 BLOCK_ROWS = 4096
@@ -56,8 +56,8 @@ def zero_shot_classes(
         raise ValueError("label_embeddings must hold at least one text, got none")
     if not logit_scale > 0:
         raise ValueError(f"logit_scale must be above 0, got {logit_scale}")
-    if not (np.isfinite(embeddings).all() and np.isfinite(label_embeddings).all()):
-        raise ValueError("embeddings and label_embeddings must be finite")
+    require_finite("embeddings", embeddings)
+    require_finite("label_embeddings", label_embeddings)
     labels = grid_rows(label_embeddings)
     classes = np.empty(len(embeddings), np.int64)
     confidences, similarities = (np.empty(len(embeddings), np.float32) for _ in range(2))

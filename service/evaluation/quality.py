@@ -1,8 +1,9 @@
 """How well the quality measures of a collection agree with opinion scores of its photos."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -145,8 +146,21 @@ def _columns(collection: Collection, matched: MatchedOpinions) -> dict[str, Floa
     stored = [name for name in MEASURES if name != FUSED]
     table = collection.store.images_by_id(matched.image_ids, stored)
     columns = {name: _floats(table[name]) for name in stored}
-    columns[FUSED] = fused_quality(columns["quality_sim"], columns["quality_mag"])
+    columns[FUSED] = _fused(columns["quality_sim"], columns["quality_mag"])
     return columns
+
+
+def _fused(
+    q_sim: FloatArray,
+    q_mag: FloatArray,
+    *,
+    fuse: Callable[[FloatArray, FloatArray], FloatArray] = fused_quality,
+) -> FloatArray:
+    """Fuse the cues where both are known; NaN elsewhere."""
+    known = np.isfinite(q_sim) & np.isfinite(q_mag)
+    fused = np.full(len(q_sim), np.nan, np.float32)
+    fused[known] = fuse(q_sim[known], q_mag[known])
+    return fused
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
@@ -201,10 +215,10 @@ def _fusion_rows(rated: _Rated, name: str, values: tuple[float, ...]) -> Iterato
     q_sim, q_mag = rated.columns["quality_sim"], rated.columns["quality_mag"]
     for value in values:
         if name == "alpha":
-            fused = fused_quality(q_sim, q_mag, alpha=value)
+            fuse = partial(fused_quality, alpha=value)
         else:
-            fused = fused_quality(q_sim, q_mag, alpha=0.0, base_weights=_fixed_weights(value))
-        yield _row(rated, FUSED, f"{name}={shown_value(value)}", fused)
+            fuse = partial(fused_quality, alpha=0.0, base_weights=_fixed_weights(value))
+        yield _row(rated, FUSED, f"{name}={shown_value(value)}", _fused(q_sim, q_mag, fuse=fuse))
 
 
 def _fixed_weights(share: float) -> tuple[float, float]:
@@ -232,7 +246,7 @@ def _exponent_rows(
     for value, q_mag in zip(values, cues, strict=True):
         setting = f"box-cox={shown_value(value)}"
         yield _row(rated, "quality_mag", setting, q_mag)
-        yield _row(rated, FUSED, setting, fused_quality(rated.columns["quality_sim"], q_mag))
+        yield _row(rated, FUSED, setting, _fused(rated.columns["quality_sim"], q_mag))
 
 
 def _magnitude_cues(

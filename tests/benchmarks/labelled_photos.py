@@ -79,13 +79,13 @@ def run(*arguments: str) -> None:
         raise result.exception
 
 
-def evaluate(place: str, labels: Path, *, min_shots: int) -> None:
-    """Index nothing; evaluate a collection by a file of labels."""
+def evaluate(place: str, labels: Path, *, shots: int) -> None:
+    """Evaluate a collection by a file of labels."""
     run("eval", "retrieval", "-c", place, "--labels", str(labels))
     for protocol in ("one-class", "leave-one-out"):
         run(
             *("eval", "anomaly", "-c", place, "--labels", str(labels)),
-            *("--protocol", protocol, "--shots", str(min_shots), "--without-examples"),
+            *("--protocol", protocol, "--shots", str(shots), "--without-examples"),
         )
 
 
@@ -119,7 +119,7 @@ def main(flickr: Path | None, captions: Path | None, splits: Sequence[Path]) -> 
         write_labels(labelled, labels)
         place = str(Path(scratch, "flickr"))
         run("index", str(photos), "-c", place)
-        evaluate(place, labels, min_shots=10)
+        evaluate(place, labels, shots=10)
 
 
 if __name__ == "__main__":

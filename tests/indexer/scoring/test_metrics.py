@@ -154,7 +154,7 @@ class TestCaptionRecallOfVectors:
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_refuses_what_is_not_finite(self, value):
         texts = np.array([[value, 0]], np.float32)
-        with pytest.raises(ValueError, match="texts and images must be finite"):
+        with pytest.raises(ValueError, match="texts must be finite"):
             caption_recall_of_vectors(texts, np.eye(2, dtype=np.float32), np.array([0]))
 
     def test_refuses_other_widths_and_images_that_do_not_exist(self):
