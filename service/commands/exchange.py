@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands.options import (
+    EXIT_INTERRUPTED,
     SPACES,
     axes_options,
     collection_option,
@@ -24,7 +25,6 @@ from service.commands.options import (
 if TYPE_CHECKING:
     from schemas.exchange import ExportSummary, ImportSummary
 
-_EXIT_INTERRUPTED = 130
 
 _FORMATS = ("clip-retrieval", "npz", "parquet", "csv", "jsonl")
 
@@ -127,7 +127,7 @@ def import_command(
     else:
         _show_import(summary)
     if summary.interrupted:
-        sys.exit(_EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 # Options of vectors, with what they are if not given.

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 collection_option = click.option(

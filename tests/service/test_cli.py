@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from service.cli import cli, model
+from service.cli import cli
+from service.commands.models import model
 from tests.makers.photos import STORED_AS, drawn_photo, image_file
 
 HEAVY_MODULES = (

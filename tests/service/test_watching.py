@@ -19,8 +19,9 @@ from click.testing import CliRunner
 
 from indexer.settings import Settings
 from schemas.results import HeldDeletion, IngestSummary
-from service.cli import _stop_like_ctrl_c, cli
+from service.cli import cli
 from service.collection import open_collection
+from service.commands.indexing import _stop_like_ctrl_c
 from service.indexing import index_photos
 from service.terminal import show_watch_notice, show_watch_run
 from service.watching import WatchPace, follow_changes
