@@ -23,6 +23,7 @@ from schemas.results import (
     RetrySummary,
     SearchResult,
 )
+from service.commands.lines import counted
 from service.demo import Demo
 
 # Often enough to see that it lives, rare enough not to fill a log overnight.
@@ -50,7 +51,8 @@ def show_ingest(summary: IngestSummary, *, with_counts: bool) -> None:
     if with_counts:
         click.echo(_counts_line(summary))
         click.echo(
-            f"The collection {shown_path(summary.collection)} holds {_photos(summary.n_images)}."
+            f"The collection {shown_path(summary.collection)} holds "
+            f"{counted(summary.n_images, 'photo')}."
         )
     for failure in summary.failures[:SHOWN_FAILURES]:
         click.echo(_failure_line(failure), err=True)
@@ -66,8 +68,8 @@ def show_ingest(summary: IngestSummary, *, with_counts: bool) -> None:
         )
     if summary.interrupted:
         click.echo(
-            f"Interrupted with {_photos(summary.n_pending)} to go; everything finished is kept. "
-            "Run the same command to go on.",
+            f"Interrupted with {counted(summary.n_pending, 'photo')} to go; everything finished is "
+            "kept. Run the same command to go on.",
             err=True,
         )
 
@@ -77,7 +79,7 @@ def show_watch_run(summary: IngestSummary, *, as_json: bool) -> None:
     if as_json:
         click.echo(summary.model_dump_json())
     elif told := _changes_told(summary):
-        click.echo(f"{_now()}  {told}; {_photos(summary.n_images)} in all.")
+        click.echo(f"{_now()}  {told}; {counted(summary.n_images, 'photo')} in all.")
     show_ingest(summary, with_counts=False)
 
 
@@ -106,7 +108,7 @@ def show_failures(failures: list[Failure], *, is_selection: bool) -> None:
         click.echo(_failure_line(failure))
     stages = Counter(failure.stage for failure in failures).most_common()
     told = ", ".join(f"{count:,} {stage}" for stage, count in stages)
-    click.echo(f"{_failures(len(failures))}: {told}.", err=True)
+    click.echo(f"{counted(len(failures), 'failure')}: {told}.", err=True)
     # A list that fits a screen is read; of a longer one this is what a person wants to know.
     if len(failures) > SHOWN_FAILURES:
         _show_reasons(failures)
@@ -119,18 +121,21 @@ def show_no_failures(*, is_selection: bool) -> None:
 
 def show_exported_failures(count: int, target: Path) -> None:
     """Say how many failures were written where."""
-    click.echo(f"Wrote {_failures(count)} to {shown_path(str(target))}.")
+    click.echo(f"Wrote {counted(count, 'failure')} to {shown_path(str(target))}.")
 
 
 def show_retry(retry: RetrySummary, *, with_counts: bool) -> None:
     """Print what trying failures again did, and on stderr what needs attention."""
     show_ingest(retry.ingest, with_counts=with_counts and retry.ingest.n_files > 0)
     if retry.n_vanished:
-        click.echo(f"Forgot {_failures(retry.n_vanished)} of files that are gone.", err=True)
+        click.echo(
+            f"Forgot {counted(retry.n_vanished, 'failure')} of files that are gone.", err=True
+        )
     for unreached in retry.unreached:
         click.echo(
             f"{shown_path(unreached.root)} is missing or empty: kept its "
-            f"{_failures(unreached.n_failures)} without trying again. Is the drive mounted?",
+            f"{counted(unreached.n_failures, 'failure')} without trying again. Is the drive "
+            "mounted?",
             err=True,
         )
 
@@ -267,7 +272,7 @@ class _LogLines:
         rate = _rate(state, self._started)
         left = (state.n_total - state.n_done) / rate if rate else float("inf")
         click.echo(
-            f"{state.n_done:,} of {_photos(state.n_total)}, {rate:.1f}/s, "
+            f"{state.n_done:,} of {counted(state.n_total, 'photo')}, {rate:.1f}/s, "
             f"{_duration(left)} left, {state.n_failed:,} failed",
             err=True,
         )
@@ -303,7 +308,7 @@ def _counts_line(summary: IngestSummary) -> str:
         (summary.n_pending, "not reached"),
     ]
     told = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing to do"
-    return f"{_photos(summary.n_files)} in {_duration(summary.seconds)}: {told}."
+    return f"{counted(summary.n_files, 'photo')} in {_duration(summary.seconds)}: {told}."
 
 
 def _paired_raws(count: int) -> str:
@@ -324,14 +329,6 @@ def _show_reasons(failures: list[Failure]) -> None:
     click.echo("Most often:", err=True)
     for reason, count in reasons.most_common(SHOWN_REASONS):
         click.echo(f"{count:9,}  {shown_path(reason)}", err=True)
-
-
-def _failures(count: int) -> str:
-    return f"{count:,} failure" if count == 1 else f"{count:,} failures"
-
-
-def _photos(count: int) -> str:
-    return f"{count:,} photo" if count == 1 else f"{count:,} photos"
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.commands.lines import counted
 from service.commands.options import (
     collection_option,
     device_option,
@@ -190,7 +191,7 @@ def score(name: str | None, collection: str | None, as_json: bool) -> None:
         click.echo(scored.model_dump_json())
         return
     click.echo(
-        f"Scored {_counted(scored.n_scored, 'photo')} by {shown_path(repr(scored.reference))} in "
+        f"Scored {counted(scored.n_scored, 'photo')} by {shown_path(repr(scored.reference))} in "
         f"{scored.seconds:.1f} s; new photos are scored by it when they are indexed."
     )
 
@@ -267,7 +268,7 @@ def remove(name: str, collection: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(removed.model_dump_json())
         return
-    cleared = f" and the scores of {_counted(removed.n_cleared, 'photo')}"
+    cleared = f" and the scores of {counted(removed.n_cleared, 'photo')}"
     click.echo(f"Removed {shown_path(repr(name))}{cleared if removed.n_cleared else ''}.")
     if removed.was_active:
         click.echo("It was the active one: new photos are not scored any more.", err=True)
@@ -328,7 +329,7 @@ def _show_doubts(fitted: AnomalyReference) -> None:
     if fitted.n_cleared:
         click.echo(
             f"It replaces the reference of this name, whose scores of "
-            f"{_counted(fitted.n_cleared, 'photo')} were cleared.",
+            f"{counted(fitted.n_cleared, 'photo')} were cleared.",
             err=True,
         )
     if settings.skipped:
@@ -356,7 +357,7 @@ def _show_ranked(ranked: AnomalyList) -> None:
         )
     if ranked.n_unscored:
         click.echo(
-            f"{_counted(ranked.n_unscored, 'photo')} without a score from it; run "
+            f"{counted(ranked.n_unscored, 'photo')} without a score from it; run "
             f"`{_score_command(ranked.reference)}`",
             err=True,
         )
@@ -367,7 +368,7 @@ def _reference_line(reference: AnomalyReference) -> str:
 
     state = "active, " if reference.is_active else ""
     return (
-        f"{shown_path(reference.name)}: {state}{_counted(reference.n_scored, 'photo')} scored, "
+        f"{shown_path(reference.name)}: {state}{counted(reference.n_scored, 'photo')} scored, "
         f"{_scoring_in_words(reference.settings)}, from {_normal_in_words(reference.settings)}, "
         f"made on {reference.created_at:%Y-%m-%d %H:%M} UTC"
     )
@@ -386,10 +387,10 @@ def _scoring_in_words(settings: ReferenceSettings) -> str:
 def _normal_in_words(settings: ReferenceSettings) -> str:
     from service.terminal import shown_path
 
-    photos = _counted(settings.n_normal, "normal photo")
+    photos = counted(settings.n_normal, "normal photo")
     if settings.origin == "all":
         return f"{photos}, taken from all"
-    told = f"{photos} of {_counted(len(settings.classes), 'class', 'classes')}"
+    told = f"{photos} of {counted(len(settings.classes), 'class', 'classes')}"
     if settings.origin == "labels":
         return f"{told} found by their names"
     if settings.origin == "cover":
@@ -412,7 +413,3 @@ def _score_command(name: str) -> str:
     import shlex
 
     return f"isophote anomalies score {shlex.quote(name)}"
-
-
-def _counted(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands.evaluation_detection import anomaly, quality
+from service.commands.lines import aligned_lines, counted, shown_share
 from service.commands.options import (
     SPACES,
     axes_options,
@@ -215,7 +216,6 @@ def text(
 
 
 def _show_retrieval(evaluation: RetrievalEvaluation) -> None:
-    from service.evaluation.table_lines import aligned_lines, counted, shown_share
 
     header = ["space", "dims", "mAP", "mAP@R", "P@R", "R@1"]
     rows = [
@@ -248,7 +248,6 @@ def _show_retrieval(evaluation: RetrievalEvaluation) -> None:
 
 
 def _show_captions(evaluation: CaptionEvaluation) -> None:
-    from service.evaluation.table_lines import aligned_lines, counted, shown_share
 
     ks = list(evaluation.rows[0].text_to_image)
     header = ["space", "dims", *(f"t2i@{k}" for k in ks), *(f"i2t@{k}" for k in ks)]
@@ -277,7 +276,6 @@ def _show_captions(evaluation: CaptionEvaluation) -> None:
 
 
 def _show_left_out(count: int, what: str) -> None:
-    from service.evaluation.table_lines import counted
 
     if count:
         click.echo(
@@ -295,7 +293,6 @@ def _show_unusable(unusable: Sequence[UnusableSpace]) -> None:
 
 
 def _show_published(published: Sequence[PublishedScore], heading: str) -> None:
-    from service.evaluation.table_lines import shown_share
 
     if published:
         click.echo(heading, err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.commands.lines import aligned_lines, counted
 from service.commands.options import (
     SPACES,
     collection_option,
@@ -245,18 +246,17 @@ def quality(
 
 
 def _show_anomaly(rated: AnomalyEvaluation) -> None:
-    from service.evaluation.table_lines import aligned_lines
 
     header = ["score [space]", "AUROC", "splits", "draws", "FPR@95", "splits", "draws"]
     for line in aligned_lines([header, *map(_anomaly_cells, rated.rows)]):
         click.echo(line)
     shots = _ALL if rated.shots is None else rated.shots
     click.echo(
-        f"{_counted(rated.n_classes, 'class', 'classes')}, {rated.protocol}, "
-        f"{_counted(len(rated.splits), 'split')}, {_counted(rated.draws, 'draw')} of {shots} shots "
+        f"{counted(rated.n_classes, 'class', 'classes')}, {rated.protocol}, "
+        f"{counted(len(rated.splits), 'split')}, {counted(rated.draws, 'draw')} of {shots} shots "
         f"by seed {rated.seed}; {rated.mean_normal:,.0f} normal and {rated.mean_anomalous:,.0f} "
         f"anomalous photos a split; lambda {rated.external_weight:g}, K {rated.k}, "
-        f"{_counted(rated.n_dictionary, 'dictionary entry', 'dictionary entries')}; "
+        f"{counted(rated.n_dictionary, 'dictionary entry', 'dictionary entries')}; "
         f"{rated.seconds:.1f} s.",
         err=True,
     )
@@ -277,14 +277,13 @@ def _anomaly_cells(row: AnomalyRow) -> list[str]:
 
 
 def _show_quality(rated: QualityEvaluation) -> None:
-    from service.evaluation.table_lines import aligned_lines
 
     header = ["measure", "good is", "photos", "SRCC", "PLCC", "KRCC"]
     for line in aligned_lines([header, *map(_opinion_cells, rated.rows)]):
         click.echo(line)
     known = "" if rated.dataset is None else f" of {rated.dataset}"
     click.echo(
-        f"{rated.n_matched:,} of {_counted(rated.n_opinions, 'opinion')}{known} are of photos in "
+        f"{rated.n_matched:,} of {counted(rated.n_opinions, 'opinion')}{known} are of photos in "
         f"the collection; {rated.quality_mode} mode, quality from {rated.quality_cue}; "
         f"{rated.seconds:.1f} s.",
         err=True,
@@ -328,7 +327,3 @@ def _shown(value: float | None) -> str:
 
 def _named(name: str, setting: str | None) -> str:
     return name if setting is None else f"{name}, {setting}"
-
-
-def _counted(count: int, singular: str, plural: str | None = None) -> str:
-    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.commands.lines import counted
 from service.commands.options import (
     SPACES,
     axes_options,
@@ -99,7 +100,7 @@ def label(
     collection = open_collection(settings_from(**options))
     if clear or examples is None:
         cleared = clear_labels(collection, where=where)
-        told = f"Removed the labels of {_counted(cleared.n_cleared, 'photo')}."
+        told = f"Removed the labels of {counted(cleared.n_cleared, 'photo')}."
         click.echo(cleared.model_dump_json() if as_json else told)
         return
     how = Labelling(classifier, compared_in, min_confidence)
@@ -115,10 +116,10 @@ def _show_summary(summary: LabelSummary) -> None:
     from service.terminal import shown_path
 
     for found in sorted(summary.labels, key=lambda found: -found.n_photos):
-        examples = _counted(found.n_examples, "example")
+        examples = counted(found.n_examples, "example")
         click.echo(f"{found.n_photos:7,}  {shown_path(found.label)}  ({examples})")
     n_labelled = summary.n_photos - summary.n_unlabelled
-    told = f"Labelled {n_labelled:,} of {_counted(summary.n_photos, 'photo')}"
+    told = f"Labelled {n_labelled:,} of {counted(summary.n_photos, 'photo')}"
     if summary.n_unlabelled:
         told += f"; the others were less sure than {summary.min_confidence:g}"
     click.echo(f"{told}. Compared in the space {summary.space}.", err=True)
@@ -133,7 +134,3 @@ def _show_summary(summary: LabelSummary) -> None:
             f"right ({summary.held_out_accuracy:.0%}).",
             err=True,
         )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

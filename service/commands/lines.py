@@ -1,4 +1,4 @@
-"""Tables as lines that fit a narrow terminal."""
+"""Tables, shares and counts as text that fits a narrow terminal."""
 
 from collections.abc import Sequence
 
