@@ -108,7 +108,7 @@ def labelled_vectors(
     Raises
     ------
     InputError
-        If a photo outside the collection cannot be encoded.
+        If a photo outside the collection cannot be encoded, or one of it was removed meanwhile.
     """
     ids = labels.image_ids
     blocks = [
@@ -128,6 +128,8 @@ def _stored_vectors(
     collection: "Collection", image_ids: IntArray, space_map: SpaceMap
 ) -> FloatArray:
     rows = collection.store.images_by_id(image_ids, [space_map.column])
+    if len(rows) != len(image_ids):
+        raise InputError("photos were removed from the collection meanwhile; run it again")
     return space_map.image_vectors(vectors_of(rows[space_map.column]))
 
 

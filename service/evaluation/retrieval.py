@@ -102,8 +102,6 @@ def _row(
     collection: Collection, photos: _LabelledPhotos, measured: MeasuredSpace, min_members: int
 ) -> RetrievalRow:
     vectors = labelled_vectors(collection, photos.labels, measured.space_map).vectors
-    if len(vectors) != len(photos.class_of):
-        raise InputError("photos were removed from the collection meanwhile; run it again")
     found = label_retrieval(
         vectors, photos.class_of, min_members=min_members, queries=photos.queries
     )

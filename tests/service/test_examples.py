@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from schemas.errors import FilterError, InputError
-from service.examples import labelled_vectors, read_labels
+from service.examples import Labels, labelled_vectors, read_labels
 from tests.makers.libraries import indexed_colours
 
 # The ids follow the names of the files.
@@ -182,6 +182,12 @@ def test_sources_that_do_not_exist_are_refused_with_the_ways_that_do(collection,
         read_labels(collection, str(tmp_path / "l.txt"))
     with pytest.raises(FilterError):
         read_labels(collection, "folders", where="no such")
+
+
+def test_a_photo_that_was_removed_meanwhile_is_told(collection):
+    gone = Labels(np.array([0, 77]), ("a", "b"))
+    with pytest.raises(InputError, match="removed from the collection meanwhile; run it again"):
+        labelled_vectors(collection, gone, collection.space_map("clip"))
 
 
 def test_an_outside_photo_that_is_broken_is_named(collection, tmp_path):
