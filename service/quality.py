@@ -180,8 +180,7 @@ def _threshold(rated: FloatArray, percent: float, where: str | None) -> QualityT
     upper = rated[min(n_worst, len(rated) - 1)]
     # Photos of one quality stay together, above the threshold.
     n_below = int(np.searchsorted(rated, upper))
-    lower = float(rated[n_below - 1]) if n_below else float(upper) - 1.0
-    value = _short_number(lower, float(upper))
+    value = _short_number(float(rated[n_below - 1]), float(upper)) if n_below else float(upper)
     condition = f"quality < {value!r}"
     return QualityThreshold(
         percent=percent,

@@ -194,6 +194,7 @@ def test_thresholds_of_equal_qualities_select_fewer(tmp_path):
     collection = of_qualities(tmp_path, [0.25] * 9 + [0.75])
     thresholds = {t.percent: t for t in quality_thresholds(collection).thresholds}
     assert (thresholds[5].n_photos, thresholds[90].n_photos) == (0, 9)
+    assert thresholds[5].quality == 0.25
     for threshold in thresholds.values():
         assert collection.store.count_images(threshold.where) == threshold.n_photos
 
