@@ -86,6 +86,7 @@ def evaluate(place: str, labels: Path, *, shots: int) -> None:
         run(
             *("eval", "anomaly", "-c", place, "--labels", str(labels)),
             *("--protocol", protocol, "--shots", str(shots), "--without-examples"),
+            *("--space", "isoclip", "--space", "semantic"),
         )
 
 
