@@ -11,7 +11,6 @@ from indexer.scoring.quality import (
     magnitude_quality,
     prompt_quality,
 )
-from indexer.scoring.shapes import require_finite
 from indexer.scoring.similarity import (
     composed_query,
     cosine_similarities,
@@ -53,7 +52,3 @@ def test_what_is_no_number_is_refused(name, value):
 def test_the_best_of_what_is_no_number_are_refused():
     with pytest.raises(ValueError, match="similarities must be numbers, got NaN"):
         top_k(np.array([[0.5, np.nan]], np.float32), k=1)
-
-
-def test_an_empty_array_is_finite():
-    require_finite("vectors", np.empty((0, 3), np.float32))
