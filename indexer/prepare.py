@@ -10,7 +10,7 @@ from typing import Any
 from indexer.arrays import ByteArray
 from indexer.crops import quality_crops
 from indexer.decode import DecodedPhoto, decode_photo
-from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
+from indexer.pixels import luma_thumbnail, measure_pixels, perceptual_hash, pixel_hash
 from indexer.preprocess import decoding_side, preprocess
 from indexer.scan import ScannedFile, absolute_path
 from schemas.collection import CropEdges
@@ -155,6 +155,7 @@ def photo_columns(photo: DecodedPhoto) -> dict[str, Any]:
         "jpeg_quality": photo.jpeg_quality,
         "pixel_hash": pixel_hash(photo.pixels, photo.width, photo.height),
         "perceptual_hash": perceptual_hash(photo.pixels),
+        "luma_thumbnail": luma_thumbnail(photo.pixels).tobytes(),
         **asdict(measure_pixels(photo.pixels)),
     }
 

@@ -116,10 +116,14 @@ class Store:
         """
         return self._read("images", columns, where)
 
-    def image_blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield columns of `images` for all rows, in bounded blocks."""
-        with self._errors():
+    def image_blocks(
+        self, columns: Sequence[str], where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield columns of `images` for all rows, or those that match, in bounded blocks."""
+        with self._errors(where):
             query = self._tables["images"].search().select(list(columns))
+            if where is not None:
+                query = query.where(where)
             yield from query.to_batches(batch_size=READ_ROWS)
 
     def images_by_id(self, image_ids: IntArray, columns: Sequence[str]) -> pa.Table:
@@ -142,12 +146,8 @@ class Store:
         self, column: str, where: str | None = None
     ) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yield ids (n,) and float32 vectors (n, d) of a vector column, in bounded blocks."""
-        with self._errors(where):
-            query = self._tables["images"].search().select(["image_id", column])
-            if where is not None:
-                query = query.where(where)
-            for batch in query.to_batches(batch_size=READ_ROWS):
-                yield _column(batch), vectors_of(batch[column])
+        for batch in self.image_blocks(["image_id", column], where):
+            yield _column(batch), vectors_of(batch[column])
 
     def nearest(
         self, query: FloatArray, *, top_k: int, where: str | None = None

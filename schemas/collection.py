@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.model import Band, ModelDescription
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised by one with every change of a table; `indexer.migrations` has a step for each."""
 
 

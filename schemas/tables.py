@@ -97,6 +97,11 @@ PIXEL_FIELDS = [
 VERSION_2_FIELDS = [*ANOMALY_FIELDS, *LABEL_FIELDS, *PIXEL_FIELDS]
 """Columns of `images` that schema version 2 added."""
 
+VERSION_3_FIELDS = [pa.field("luma_thumbnail", pa.binary(32 * 32))]
+"""Columns of `images` that schema version 3 added: the upright photo squashed to 32 x 32 bytes of
+luma, row by row, by which copies are told from other photos of a scene; null for photos that were
+indexed before."""
+
 _SCORE_FIELDS = [
     pa.field("magnitude", pa.float32(), nullable=False),
     pa.field("quality_sim", pa.float32(), nullable=False),
@@ -113,6 +118,7 @@ _SCORE_FIELDS = [
     pa.field("anomaly", pa.float32()),
     pa.field("anomaly_reference", pa.string()),
     *VERSION_2_FIELDS,
+    *VERSION_3_FIELDS,
 ]
 
 FAILURES_SCHEMA = pa.schema(

@@ -191,7 +191,7 @@ def _dimension(store: Store, place: SpaceMap, image_ids: IntArray) -> int:
 
 
 def _exported_schema(stored: pa.Schema) -> pa.Schema:
-    hidden = {*_STORED_VECTORS, TEXT_COLUMN, "root"}
+    hidden = {*_STORED_VECTORS, TEXT_COLUMN, "root", "luma_thumbnail"}
     return pa.schema([field for field in stored if field.name not in hidden])
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.signal import convolve2d
 
-from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
+from indexer.pixels import luma_thumbnail, measure_pixels, perceptual_hash, pixel_hash
 from tests.makers.photos import (
     JPEG_QUALITIES,
     blurred,
@@ -232,3 +232,22 @@ def test_measures_of_a_decoded_file_equal_those_of_its_pixels():
     assert measure_pixels(decode_photo(image_file(pixels), min_side=64).pixels) == measure_pixels(
         pixels
     )
+
+
+def test_a_thumbnail_is_luma_squashed_to_a_square():
+    halves = np.zeros((120, 640, 3), np.uint8)
+    halves[:, 320:] = (255, 0, 0)
+    thumbnail = luma_thumbnail(halves)
+    assert thumbnail.shape == (32, 32)
+    assert thumbnail.dtype == np.uint8
+    # ITU-R BT.601: a red of 255 has a luma of 76.
+    assert set(thumbnail[:, :15].ravel()) == {0}
+    assert set(thumbnail[:, 17:].ravel()) == {76}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_thumbnails_of_a_photo_and_of_its_quarter_are_nearly_the_same(seed):
+    photo = Image.fromarray(drawn_photo(seed, width=640, height=480))
+    quarter = photo.resize((160, 120), Image.Resampling.LANCZOS)
+    first, second = (luma_thumbnail(np.asarray(image)).astype(int) for image in (photo, quarter))
+    assert np.abs(first - second).mean() < 1.5

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from indexer.decode import MAX_PIXELS, decode_photo
-from indexer.pixels import measure_pixels, perceptual_hash, pixel_hash
+from indexer.pixels import luma_thumbnail, measure_pixels, perceptual_hash, pixel_hash
 from indexer.prepare import (
     KnownContent,
     PhotoFailure,
@@ -60,6 +60,7 @@ def test_a_photo_is_prepared_from_the_same_bytes(tmp_path):
         "jpeg_quality": 80,
         "pixel_hash": pixel_hash(decoded.pixels, 96, 64),
         "perceptual_hash": perceptual_hash(decoded.pixels),
+        "luma_thumbnail": luma_thumbnail(decoded.pixels).tobytes(),
         **asdict(measure_pixels(decoded.pixels)),
     }
 
