@@ -26,6 +26,7 @@ from indexer.store import (
     unpacked_projectors,
     vectors_of,
 )
+from schemas.collection import SCHEMA_VERSION
 from schemas.errors import (
     CollectionDamagedError,
     CollectionNotFoundError,
@@ -551,7 +552,11 @@ def test_a_missing_table_is_damage(tmp_path, name):
     ("change", "error", "message"),
     [
         ({"info": "{nonsense"}, CollectionDamagedError, "1 validation error for CollectionInfo"),
-        ({"schema_version": 9}, NewerSchemaError, r"schema version 9.*up to 2; upgrade"),
+        (
+            {"schema_version": 9},
+            NewerSchemaError,
+            rf"schema version 9.*up to {SCHEMA_VERSION}; upgrade",
+        ),
     ],
 )
 def test_a_description_that_cannot_be_used(tmp_path, change, error, message):
