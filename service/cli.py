@@ -12,6 +12,7 @@ import click
 
 from service.commands.anomalies import anomalies
 from service.commands.diagnosis import diagnose
+from service.commands.duplicates import duplicates
 from service.commands.evaluation import eval_group
 from service.commands.exchange import export_command, import_command
 from service.commands.failures import failures
@@ -32,6 +33,7 @@ from service.commands.options import (
     where_option,
 )
 from service.commands.quality import quality
+from service.commands.trash import undo
 
 # Everything heavier is imported inside the commands: `isophote --help` answers in under 0.3 s.
 
@@ -204,6 +206,7 @@ def demo(folder: Path, **options: Any) -> None:
 for _command in (
     anomalies,
     diagnose,
+    duplicates,
     eval_group,
     export_command,
     failures,
@@ -212,5 +215,6 @@ for _command in (
     label,
     model,
     quality,
+    undo,
 ):
     cli.add_command(_command)

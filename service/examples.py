@@ -21,6 +21,7 @@ from indexer.scan import (
 from indexer.spaces import SpaceMap
 from indexer.store import vectors_of
 from schemas.errors import InputError
+from service.paths import full_paths
 from service.table_files import read_table
 from service.vectors import encoded_vectors
 
@@ -161,7 +162,7 @@ def _labels_in_column(collection: "Collection", name: str) -> Labels:
 def _labels_of_folders(collection: "Collection") -> Labels:
     rows = collection.store.images(["image_id", "root", "path"])
     # A photo that lies in an indexed folder itself is labelled by that folder's name.
-    folders = pc.extract_regex(_full_paths(rows), r"(?:^|/)(?P<label>[^/]+)/[^/]*$")
+    folders = pc.extract_regex(full_paths(rows), r"(?:^|/)(?P<label>[^/]+)/[^/]*$")
     return _labelled(rows["image_id"], pc.struct_field(folders, "label"))
 
 
@@ -247,14 +248,7 @@ def _rows_at(
 ) -> list[dict[str, int] | None]:
     """Return id and columns of the photo at each full stored path, or None."""
     table = collection.store.images(["image_id", "root", "path", *columns])
-    return _found(table, _full_paths(table), paths, columns)
-
-
-def _full_paths(table: pa.Table) -> pa.ChunkedArray:
-    """Return what `joined_path` would, for all rows at once."""
-    roots = pc.utf8_rtrim(table["root"], "/")
-    joined = pc.binary_join_element_wise(roots, table["path"], "/")
-    return pc.if_else(pc.equal(table["root"], ""), table["path"], joined)
+    return _found(table, full_paths(table), paths, columns)
 
 
 def _rows_below_roots(

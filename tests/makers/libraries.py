@@ -13,12 +13,18 @@ from tests.fakes import COLOURS, FakeEncoder
 
 
 def indexed_colours(folder: Path, place: Path, *, encoder: FakeEncoder | None = None) -> Collection:
-    """Draw a photo of each colour if the folder has none, and bring the collection up to date."""
+    """Draw a photo of each colour if there is no collection yet, and bring it up to date."""
+    if not store_exists(str(place)):
+        for name, colour in COLOURS.items():
+            Image.new("RGB", (48, 32), colour).save(folder / f"{name}.png")
+    return indexed_folder(folder, place, encoder=encoder)
+
+
+def indexed_folder(folder: Path, place: Path, *, encoder: FakeEncoder | None = None) -> Collection:
+    """Bring the collection of a folder up to date."""
     encoder = encoder or FakeEncoder()
     settings = Settings(collection=str(place), threads=2)
     if not store_exists(settings.collection):
-        for name, colour in COLOURS.items():
-            Image.new("RGB", (48, 32), colour).save(folder / f"{name}.png")
         info = describe_collection(encoder, source=ModelSource(model="fake"), band=None)
         create_store(settings.collection, info, encoder.projectors)
     store = open_store(settings.collection)

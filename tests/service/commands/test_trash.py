@@ -12,15 +12,13 @@ from click.testing import CliRunner, Result
 from indexer.store import open_store
 from schemas.duplicates import ReviewedGroup
 from schemas.trash import LeftFile, TrashSummary
-from service.cli import _IsophoteGroup
-from service.commands.trash import exit_for, show_trashed, undo
+from service.cli import cli
+from service.commands.trash import exit_for, show_trashed
 from service.trash.journal import TRASH_NAME
 from service.trash.trashing import trash_copies
 from tests.fakes import FakeEncoder
 from tests.makers.libraries import indexed_colours
 from tests.service.trash.libraries import Library, hooked_calls, two_groups
-
-ISOPHOTE = _IsophoteGroup("isophote", commands=[undo])
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def run_folder(library: Library) -> Path:
 
 def isophote_undo(place: Path, *arguments: object) -> Result:
     words = ["undo", "-c", str(place), *map(str, arguments)]
-    return CliRunner().invoke(ISOPHOTE, words)
+    return CliRunner().invoke(cli, words)
 
 
 def test_photos_of_a_real_collection_go_and_come_back(tmp_path):

@@ -1,0 +1,1 @@
+"""Duplicates: what is alike, in which way, which to keep, and what leaks between two sets."""
