@@ -2,28 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from indexer.arrays import IntArray
 from indexer.ingest import IngestProgress
-from indexer.scoring.exact_cosines import smallest_similarity
-from indexer.scoring.keeper_groups import keeper_groups
-from indexer.scoring.similarity_join import Pairs
-from indexer.scoring.thumbnail_agreement import has_frame
-from schemas.duplicates import DuplicateCopy, DuplicateGroup, DuplicateList
+from schemas.duplicates import DuplicateList
 from schemas.errors import InputError
 from schemas.tiers import Tier
-from service.duplicates.copies import copies_within
-from service.duplicates.differences import Likeness, Side, likenesses
-from service.duplicates.keepers import Preference, keeper_order, keeper_reason
-from service.duplicates.likeness import similar_within
-from service.duplicates.material import Asked, Matches, Material, default_map
-from service.duplicates.photos import PhotoSet, load_photos
+from service.duplicates.grouping import freed_bytes, groups_of
+from service.duplicates.keepers import Preference
+from service.duplicates.material import Asked
+from service.duplicates.photos import load_photos
+from service.duplicates.searching import Search
 
 if TYPE_CHECKING:
     from service.collection import Collection
@@ -70,9 +59,9 @@ def find_duplicates(
     refuse_without_files(collection, tier)
     preference = preference or Preference()
     photos = load_photos(collection, where=where, preference=preference)
-    search = _Search.of(collection, photos, tier, asked or Asked(), report)
-    keepers, photos = _keepers(search, preference)
-    groups = _groups(replace(search, photos=photos), keepers, preference)
+    told = progress_of(len(photos), report)
+    search = Search.of(collection, photos, tier, asked or Asked(), told)
+    groups = groups_of(search, preference)
     return DuplicateList(
         collection=collection.store.uri,
         tier=tier,
@@ -81,7 +70,7 @@ def find_duplicates(
         n_unmeasured=search.n_unmeasured,
         recall=1.0 if search.matches is None else search.matches.recall,
         n_copies=sum(len(group.copies) for group in groups),
-        n_bytes=sum(_freed_bytes(group) for group in groups),
+        n_bytes=sum(freed_bytes(group) for group in groups),
         groups=groups,
         seconds=time.monotonic() - started,
     )
@@ -108,137 +97,3 @@ def progress_of(n_photos: int, report: Report) -> Callable[[int, int], None]:
         report(IngestProgress(n_photos * done // max(total, 1), n_photos, 0))
 
     return told
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What was found among photos.
-
-    Those with the same pixels, or bytes, are compared once: `distinct` (m,) are the rows that
-    stand for them in `material`, `place` (n,) tells which of those stands for each photo.
-    """
-
-    photos: PhotoSet
-    tier: Tier
-    distinct: IntArray
-    place: IntArray
-    material: Material | None
-    matches: Matches | None
-
-    @classmethod
-    def of(
-        cls, collection: "Collection", photos: PhotoSet, tier: Tier, asked: Asked, report: Report
-    ) -> "_Search":
-        column = "content_hash" if tier == "bytes" else "pixel_hash"
-        distinct, place = first_of_equal(photos, column)
-        if tier in ("bytes", "pixels"):
-            return cls(photos, tier, distinct, place, None, None)
-        material = Material.of(photos, distinct, default_map(collection))
-        match = copies_within if tier == "near" else similar_within
-        matches = match(material, asked, report=progress_of(len(distinct), report))
-        return cls(photos, tier, distinct, place, material, matches)
-
-    @property
-    def n_unmeasured(self) -> int:
-        """Distinct pictures without a thumbnail, where one is needed."""
-        if self.tier != "near" or self.material is None:
-            return 0
-        return int((~self.material.is_measured).sum())
-
-    def side(self, rows: IntArray) -> Side:
-        """Return photos as one side of pairs."""
-        return Side(self.photos, rows, self.material, self.place[rows])
-
-
-def first_of_equal(photos: PhotoSet, column: str) -> tuple[IntArray, IntArray]:
-    """Return the first row of each value of a column, ascending, and which of them each row has.
-
-    Photos of which the value is not known are equal to none.
-    """
-    codes = photos.codes(column)
-    unknown = codes < 0
-    codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
-    _, first, place = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return first[order].astype(np.int64), rank[place]
-
-
-def _keepers(search: _Search, preference: Preference) -> tuple[IntArray, PhotoSet]:
-    """Return the row of each photo's keeper, int64 (n,), and the photos with what decided it."""
-    if search.matches is None:
-        return search.distinct[search.place], search.photos
-    pairs, n_distinct = search.matches.pairs, len(search.distinct)
-    found = _found(search.matches, n_distinct)
-    if search.material is not None:
-        found["has_frame"] = has_frame(search.material.thumbnails)
-    photos = search.photos.with_found({name: of[search.place] for name, of in found.items()})
-    order = keeper_order(photos.taken(search.distinct), preference)
-    groups = order[keeper_groups(_reordered(pairs, order), n_distinct)]
-    keepers = np.empty(n_distinct, np.int64)
-    keepers[order] = groups
-    return search.distinct[keepers[search.place]], photos
-
-
-def _found(matches: Matches, n_distinct: int) -> dict[str, npt.NDArray[Any]]:
-    """Return what pairs tell of photos: the columns of `keepers.FOUND_COLUMNS`."""
-    pairs = matches.pairs
-    ends, cosines = np.concatenate([pairs.first, pairs.second]), np.tile(pairs.similarities, 2)
-    n_alike = np.bincount(ends, minlength=n_distinct)
-    total = np.bincount(ends, cosines, minlength=n_distinct)
-    n_same_way = np.bincount(ends[np.tile(matches.same_way, 2)], minlength=n_distinct)
-    means = total / np.maximum(n_alike, 1)
-    return {"n_alike": n_alike, "n_same_way": n_same_way, "mean_alike": means}
-
-
-def _reordered(pairs: Pairs, order: IntArray) -> Pairs:
-    """Return the pairs by places in an order of the rows, the lower place first."""
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order))
-    ends = place[pairs.first], place[pairs.second]
-    return Pairs(np.minimum(*ends), np.maximum(*ends), pairs.similarities)
-
-
-def _groups(search: _Search, keeper_of: IntArray, preference: Preference) -> list[DuplicateGroup]:
-    copies = np.flatnonzero(keeper_of != np.arange(len(search.photos)))
-    copies = copies[np.argsort(keeper_of[copies], kind="stable")]
-    keepers = keeper_of[copies]
-    told = likenesses(search.side(keepers), search.side(copies), tier=search.tier)
-    # Where a keeper's copies begin, and where the last ones end.
-    bounds = np.flatnonzero(np.diff(keepers, prepend=-1, append=-1)).tolist()
-    groups = [
-        _group(search, preference, np.append(keepers[start], copies[start:stop]), told[start:stop])
-        for start, stop in pairwise(bounds)
-    ]
-    return sorted(groups, key=lambda group: (-_freed_bytes(group), group.keeper.path))
-
-
-def _group(
-    search: _Search, preference: Preference, rows: IntArray, told: list[Likeness]
-) -> DuplicateGroup:
-    """Return the group of a keeper, whose row comes first, and its copies."""
-    shown = search.photos.records(rows)
-    closest = sorted(zip(shown[1:], told, strict=True), key=lambda pair: -pair[1].similarity)
-    return DuplicateGroup(
-        keeper=shown[0],
-        reason=keeper_reason(search.photos.taken(rows), preference),
-        copies=[
-            DuplicateCopy(
-                photo=photo, tier=how.tier, similarity=how.similarity, difference=how.difference
-            )
-            for photo, how in closest
-        ],
-        smallest_similarity=_smallest(search, rows, told),
-    )
-
-
-def _smallest(search: _Search, rows: IntArray, told: list[Likeness]) -> float:
-    places = np.unique(search.place[rows])
-    if search.material is None or len(places) < 3:  # noqa: PLR2004 - a pair has one cosine
-        return min(how.similarity for how in told)
-    return smallest_similarity(search.material.vectors[places])
-
-
-def _freed_bytes(group: DuplicateGroup) -> int:
-    return sum(copy.photo.file_size or 0 for copy in group.copies)

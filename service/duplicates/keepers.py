@@ -74,46 +74,38 @@ class _Criterion:
     reason: Callable[[Mapping[str, Any], Mapping[str, Any]], str]
 
 
-def keeper_order(facts: pa.Table, preference: Preference) -> IntArray:
-    """Return the rows of photos, the best keeper first.
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """In which order photos make good keepers.
 
-    The order depends on the photos alone, not on when they were indexed.
-
-    Parameters
+    Attributes
     ----------
-    facts : pa.Table
-        With RANKED_COLUMNS and FOUND_COLUMNS.
-    preference : Preference
-
-    Returns
-    -------
-    int64 of shape (n,)
+    order : int64 of shape (n,)
+        Rows, the best keeper first. It depends on the photos alone, not on when they were indexed.
+    ranks : int64 of shape (n,)
+        The place of each row in that order.
     """
-    keys = [criterion.values(facts, preference) for criterion in _CRITERIA]
-    # The last resort, so that no two photos are equal.
-    keys.append(_text_ranks(full_paths(facts)))
-    order: IntArray = np.lexsort(keys[::-1])
-    return order
 
+    order: IntArray
+    ranks: IntArray
+    _values: tuple[Values, ...]
 
-def keeper_reason(facts: pa.Table, preference: Preference) -> str:
-    """Return why the first of several photos is proposed, as against the second.
+    @classmethod
+    def of(cls, facts: pa.Table, preference: Preference) -> "Ranking":
+        """Rank photos, given RANKED_COLUMNS and FOUND_COLUMNS of each."""
+        values = tuple(criterion.values(facts, preference) for criterion in _CRITERIA)
+        # The path is the last resort, so that no two photos are equal.
+        order = np.lexsort([_text_ranks(full_paths(facts)), *reversed(values)])
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        return cls(order, ranks, values)
 
-    Parameters
-    ----------
-    facts : pa.Table
-        As for :func:`keeper_order`: the keeper and the best of the others at least.
-    preference : Preference
-    """
-    others = facts.slice(1)
-    best = int(keeper_order(others, preference)[0])
-    two = pa.concat_tables([facts.slice(0, 1), others.slice(best, 1)])
-    keeper, other = two.select(RANKED_COLUMNS).to_pylist()
-    for criterion in _CRITERIA:
-        first, second = criterion.values(two, preference)
-        if first != second:
-            return criterion.reason(keeper, other)
-    return "first by path; nothing else tells them apart"
+    def reason(self, keeper: int, other: int, facts: Sequence[Mapping[str, Any]]) -> str:
+        """Return why a row is a better keeper than another, whose facts are the second of two."""
+        for criterion, values in zip(_CRITERIA, self._values, strict=True):
+            if values[keeper] != values[other]:
+                return criterion.reason(*facts)
+        return "first by path; nothing else tells them apart"
 
 
 def _preferred(facts: pa.Table, preference: Preference) -> Values:

@@ -18,7 +18,7 @@ from indexer.scoring.thumbnail_agreement import SIDE
 from indexer.spaces import SpaceMap
 from indexer.store import Store
 from schemas.duplicates import DuplicatePhoto
-from service.duplicates.keepers import FOUND_COLUMNS, RANKED_COLUMNS, Preference, keeper_order
+from service.duplicates.keepers import FOUND_COLUMNS, RANKED_COLUMNS, Preference, Ranking
 
 if TYPE_CHECKING:
     from service.collection import Collection
@@ -60,7 +60,7 @@ class PhotoSet:
 
     def records(self, rows: IntArray) -> list[DuplicatePhoto]:
         """Return what is shown of photos."""
-        return [_record(facts) for facts in self.taken(rows).to_pylist()]
+        return [photo_record(facts) for facts in self.taken(rows).to_pylist()]
 
 
 def load_photos(collection: "Collection", *, where: str | None, preference: Preference) -> PhotoSet:
@@ -74,7 +74,7 @@ def load_photos(collection: "Collection", *, where: str | None, preference: Pref
     columns = dict.fromkeys((*_SHOWN_COLUMNS, *RANKED_COLUMNS))
     facts = collection.store.images(list(columns), where)
     photos = PhotoSet(collection.store, facts).with_found({})
-    return PhotoSet(photos.store, photos.taken(keeper_order(photos.facts, preference)))
+    return PhotoSet(photos.store, photos.taken(Ranking.of(photos.facts, preference).order))
 
 
 def photo_vectors(photos: PhotoSet, rows: IntArray, placed: SpaceMap) -> Float16Array:
@@ -128,7 +128,8 @@ class _RowFinder:
         return self.places[nearest[is_wanted]], is_wanted
 
 
-def _record(facts: dict[str, object]) -> DuplicatePhoto:
+def photo_record(facts: Mapping[str, Any]) -> DuplicatePhoto:
+    """Return what is shown of a photo."""
     names = DuplicatePhoto.model_fields.keys() - {"path"}
     path = joined_path(str(facts["root"]), str(facts["path"]))
     return DuplicatePhoto.model_validate({"path": path, **{name: facts[name] for name in names}})

@@ -14,10 +14,11 @@ from indexer.store import create_store, vectors_of
 from schemas.errors import FilterError, InputError
 from schemas.tables import imported_schema
 from service.collection import Collection
-from service.duplicates.finding import find_duplicates, first_of_equal
+from service.duplicates.finding import find_duplicates
 from service.duplicates.keepers import Preference
 from service.duplicates.material import Asked
 from service.duplicates.photos import load_photos
+from service.duplicates.searching import first_of_equal
 from tests.fakes import FAKE_DESCRIPTION, FakeEncoder
 from tests.makers.libraries import indexed_folder
 from tests.makers.stores import collection_info, image_rows
@@ -115,6 +116,14 @@ def test_the_smallest_similarity_is_that_of_any_two_of_a_group(collection):
     assert group.smallest_similarity < min(copy.similarity for copy in group.copies)
 
 
+def test_the_reason_compares_with_the_best_of_the_copies(tmp_path):
+    for width in (640, 320, 160):
+        write(tmp_path / "photos", f"{width}.png", photo(8).resize((width, width * 3 // 4)))
+    listed = found(indexed_folder(tmp_path / "photos", tmp_path / "collection"))
+    assert names(listed.groups) == [["640.png", "160.png", "320.png"]]
+    assert listed.groups[0].reason == "most pixels: 640 x 480, not 320 x 240"
+
+
 def test_groups_that_free_most_come_first(collection):
     listed = found(collection)
     sizes = [sum(copy.photo.file_size or 0 for copy in group.copies) for group in listed.groups]
@@ -172,7 +181,7 @@ def test_progress_is_told_in_photos(collection):
     told: list[IngestProgress] = []
     find_duplicates(collection, report=told.append)
     assert told[-1].n_done == told[-1].n_total
-    assert told[-1].n_total == 13  # pictures that differ
+    assert told[-1].n_total == 15
 
 
 def test_blank_pictures_are_copies_of_the_same_blank_only(tmp_path):

@@ -12,8 +12,7 @@ import pytest
 from service.duplicates.keepers import (
     RANKED_COLUMNS,
     Preference,
-    keeper_order,
-    keeper_reason,
+    Ranking,
 )
 
 PLAIN = {
@@ -50,6 +49,15 @@ def facts(*photos):
     return pa.Table.from_pylist([{**PLAIN, **photo} for photo in photos], schema=SCHEMA)
 
 
+def order(photos, preference):
+    return Ranking.of(photos, preference).order
+
+
+def reason(photos, keeper, other, preference):
+    told = photos.take([keeper, other]).to_pylist()
+    return Ranking.of(photos, preference).reason(keeper, other, told)
+
+
 # What makes a photo the better keeper, with what is said of it against one that is `PLAIN`.
 BETTER: dict[str, tuple[dict[str, Any], str]] = {
     "folder": ({"path": "best/z.jpg"}, "in a preferred folder"),
@@ -78,12 +86,12 @@ WORSE: dict[str, dict[str, Any]] = {
 PREFERENCE = Preference(("/photos/best",))
 
 
-@pytest.mark.parametrize("reason", BETTER)
-def test_the_better_photo_is_kept_and_the_reason_told(reason):
-    better, told = BETTER[reason]
-    photos = facts(WORSE.get(reason, {}), better)
-    assert keeper_order(photos, PREFERENCE).tolist() == [1, 0]
-    assert keeper_reason(photos.take([1, 0]), PREFERENCE) == told
+@pytest.mark.parametrize("name", BETTER)
+def test_the_better_photo_is_kept_and_the_reason_told(name):
+    better, told = BETTER[name]
+    photos = facts(WORSE.get(name, {}), better)
+    assert order(photos, PREFERENCE).tolist() == [1, 0]
+    assert reason(photos, 1, 0, PREFERENCE) == told
 
 
 @pytest.mark.parametrize(("first", "second"), list(pairwise(list(BETTER)[:-1])))
@@ -93,18 +101,18 @@ def test_reasons_count_in_their_order(first, second):
     if second in WORSE:
         better = {**WORSE[second], **better}
     photos = facts(other, better)
-    assert keeper_order(photos, PREFERENCE).tolist() == [1, 0]
+    assert order(photos, PREFERENCE).tolist() == [1, 0]
 
 
 def test_the_folder_that_comes_first_counts_most():
     photos = facts({"path": "a/x.jpg"}, {"path": "b/x.jpg"}, {"path": "c/x.jpg"})
     preference = Preference(("/photos/c", "/photos/b"))
-    assert keeper_order(photos, preference).tolist() == [2, 1, 0]
+    assert order(photos, preference).tolist() == [2, 1, 0]
 
 
 def test_a_folder_is_not_one_that_begins_alike():
     photos = facts({"path": "best-of/x.jpg"}, {"path": "a.jpg"})
-    assert keeper_order(photos, PREFERENCE).tolist() == [1, 0]
+    assert order(photos, PREFERENCE).tolist() == [1, 0]
 
 
 def test_preferred_folders_are_made_absolute(tmp_path, monkeypatch):
@@ -128,35 +136,28 @@ def test_preferred_folders_are_made_absolute(tmp_path, monkeypatch):
 )
 def test_names_of_copies(name):
     photos = facts({"path": name}, {"path": f"a/much/longer/path/{'x' * 40}.jpg"})
-    assert keeper_order(photos, Preference()).tolist() == [1, 0]
+    assert order(photos, Preference()).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["copyright.jpg", "smallville.jpg", "IMG_1(a).jpg", "edition.jpg"])
 def test_names_that_only_look_like_it(name):
     photos = facts({"path": name}, {"path": f"a/much/longer/path/{'x' * 40}.jpg"})
-    assert keeper_order(photos, Preference()).tolist() == [0, 1]
-
-
-def test_the_runner_up_is_the_best_of_the_others():
-    photos = facts({"width": 8000}, {"width": 1000}, {"width": 6000})
-    told = keeper_reason(photos, Preference())
-    assert told == "most pixels: 8000 x 3000, not 6000 x 3000"
+    assert order(photos, Preference()).tolist() == [0, 1]
 
 
 def test_differences_too_small_to_mean_anything_do_not_decide():
     photos = facts({"quality": 0.501, "path": "bb.jpg"}, {"quality": 0.499, "path": "a.jpg"})
-    assert keeper_order(photos, Preference()).tolist() == [1, 0]
+    assert order(photos, Preference()).tolist() == [1, 0]
 
 
 def test_photos_of_which_nothing_is_known_have_an_order():
     names = [name for name in RANKED_COLUMNS if name not in ("root", "path")]
     unknown = dict.fromkeys(names)
     photos = facts({**unknown, "path": "2"}, {**unknown, "path": "1"}, {"path": "3"})
-    assert keeper_order(photos, Preference()).tolist() == [2, 1, 0]
-    assert keeper_reason(photos.take([1, 0]), Preference()).startswith("first by path")
+    assert order(photos, Preference()).tolist() == [2, 1, 0]
+    assert reason(photos, 1, 0, Preference()).startswith("first by path")
 
 
 def test_no_two_photos_are_equal():
     photos = facts(*[{"path": f"{n}.jpg"} for n in range(5)])
-    order = keeper_order(photos, Preference())
-    np.testing.assert_array_equal(order, [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(order(photos, Preference()), [0, 1, 2, 3, 4])
