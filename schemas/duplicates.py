@@ -1,4 +1,4 @@
-"""What `isophote duplicates`, `isophote undo` and `isophote subset` answer."""
+"""What `isophote duplicates` answers, and what is decided on it."""
 
 from datetime import datetime
 

@@ -33,6 +33,7 @@ from service.commands.options import (
     where_option,
 )
 from service.commands.quality import quality
+from service.commands.subset import subset
 from service.commands.trash import undo
 
 # Everything heavier is imported inside the commands: `isophote --help` answers in under 0.3 s.
@@ -215,6 +216,7 @@ for _command in (
     label,
     model,
     quality,
+    subset,
     undo,
 ):
     cli.add_command(_command)

@@ -64,6 +64,15 @@ class Collection:
         info = self.store.info
         return space_map(space, model=info.model, projectors=self.store.projectors, band=info.band)
 
+    def chosen_map(self, chosen: Space | AxesChoice | None) -> SpaceMap:
+        """Return the map of a space, of the space `semantic` along axes, or of the model's best.
+
+        Raises as :meth:`space_map`.
+        """
+        if isinstance(chosen, AxesChoice):
+            return self.space_map("semantic", chosen)
+        return self.space_map(chosen or self.store.info.model.default_image_space)
+
     def gallery(self, space: Space, axes: AxesChoice | None = None) -> Gallery:
         """Return the collection's photos in a space; see :meth:`space_map`.
 

@@ -1,6 +1,5 @@
 """Duplicates and leaks as files and path lists that other programs read."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from indexer.scan import filesystem_path
 from schemas.duplicates import (
     DuplicateCopy,
     DuplicateGroup,
@@ -18,6 +16,7 @@ from schemas.duplicates import (
     LeakList,
 )
 from schemas.tables import CAMERA_TIME
+from service.paths import nul_separated
 from service.table_files import write_blocks
 
 # Bounds the Python objects that exist beside the list itself.
@@ -95,12 +94,12 @@ def export_leaks(listed: LeakList, target: Path) -> None:
 
 def nul_separated_copies(listed: DuplicateList) -> bytes:
     """Return the copies' paths as the file system's bytes, each ended by NUL, as for xargs -0."""
-    return _nul_separated(copy.photo for group in listed.groups for copy in group.copies)
+    return nul_separated(copy.photo.path for group in listed.groups for copy in group.copies)
 
 
 def nul_separated_leaks(listed: LeakList) -> bytes:
     """Return the paths of the right photos of all pairs, each once; see above."""
-    return _nul_separated(pair.right for pair in listed.pairs)
+    return nul_separated(pair.right.path for pair in listed.pairs)
 
 
 def _group_rows(number: int, group: DuplicateGroup) -> Iterator[dict[str, Any]]:
@@ -130,8 +129,3 @@ def _blocks(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa
     remaining = iter(rows)
     while block := list(islice(remaining, BLOCK_ROWS)):
         yield pa.RecordBatch.from_pylist(block, schema=schema)
-
-
-def _nul_separated(photos: Iterable[DuplicatePhoto]) -> bytes:
-    paths = dict.fromkeys(photo.path for photo in photos)
-    return b"".join(os.fsencode(filesystem_path(path)) + b"\0" for path in paths)

@@ -1,6 +1,5 @@
 """List the files that could not be indexed, export them, and try them again."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from pyarrow import compute
 from indexer import ingest
 from indexer.ingest import IngestProgress
 from indexer.lock import writer_lock
-from indexer.scan import filesystem_path
 from indexer.store import Store, local_directory
 from indexer.writer import failure_record
 from schemas.errors import Stage
@@ -18,6 +16,7 @@ from schemas.results import FailureList, RetrySummary
 from schemas.tables import UTC_TIME
 from service.collection import Collection
 from service.indexing import refuse_imported, tidy_up
+from service.paths import nul_separated
 from service.table_files import write_table
 
 EXPORT_SCHEMA = pa.schema(
@@ -70,8 +69,7 @@ def export_failures(listed: FailureList, target: Path) -> None:
 
 def nul_separated_paths(listed: FailureList) -> bytes:
     """Return the paths as the bytes the file system knows, each ended by NUL, as for xargs -0."""
-    paths = (os.fsencode(filesystem_path(failure.path)) for failure in listed.failures)
-    return b"".join(path + b"\0" for path in paths)
+    return nul_separated(failure.path for failure in listed.failures)
 
 
 def retry_failures(

@@ -87,7 +87,7 @@ def label_photos(
     LockedError
         If another process writes to the collection.
     """
-    placed = centred(_space_map(collection, how.space), collection.store)
+    placed = centred(collection.chosen_map(how.space), collection.store)
     learnt = _learnt(collection, source, placed, how)
     with writer_lock(local_directory(collection.store.uri)):
         image_ids, classes, confidences = _classified(collection, placed, learnt, where)
@@ -128,12 +128,6 @@ def clear_labels(collection: Collection, *, where: str | None = None) -> Cleared
         nulls = [pa.nulls(labelled.num_rows, field.type) for field in LABEL_FIELDS]
         _write(store, pa.table([labelled["image_id"], *nulls], schema=CHANGES_SCHEMA))
     return ClearedLabels(n_cleared=labelled.num_rows)
-
-
-def _space_map(collection: Collection, space: Space | AxesChoice | None) -> SpaceMap:
-    if isinstance(space, AxesChoice):
-        return collection.space_map("semantic", space)
-    return collection.space_map(space or collection.store.info.model.default_image_space)
 
 
 def _learnt(collection: Collection, source: str, placed: SpaceMap, how: Labelling) -> _Learnt:

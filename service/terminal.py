@@ -271,9 +271,10 @@ class _LogLines:
         self._last = now
         rate = _rate(state, self._started)
         left = (state.n_total - state.n_done) / rate if rate else float("inf")
+        failed = f", {state.n_failed:,} failed" if state.n_failed else ""
         click.echo(
             f"{state.n_done:,} of {counted(state.n_total, 'photo')}, {rate:.1f}/s, "
-            f"{_duration(left)} left, {state.n_failed:,} failed",
+            f"{_duration(left)} left{failed}",
             err=True,
         )
 

@@ -85,5 +85,4 @@ def default_map(collection: "Collection") -> SpaceMap:
     """Return the space in which a collection's photos are compared, with its centre."""
     from indexer.gallery import centred
 
-    space_map = collection.space_map(collection.store.info.model.default_image_space)
-    return centred(space_map, collection.store)
+    return centred(collection.chosen_map(None), collection.store)
