@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexer.arrays import BoolArray
 from indexer.scan import filesystem_path
 
 
@@ -14,6 +16,12 @@ def full_paths(table: pa.Table) -> pa.ChunkedArray:
     roots = pc.utf8_rtrim(table["root"], "/")
     joined = pc.binary_join_element_wise(roots, table["path"], "/")
     return pc.if_else(pc.equal(table["root"], ""), table["path"], joined)
+
+
+def lies_below(table: pa.Table, folder: str) -> BoolArray:
+    """Return which photos lie below a folder, a full stored path; bool (n,)."""
+    inside = pc.starts_with(full_paths(table), f"{folder.rstrip('/')}/")
+    return np.asarray(inside.to_numpy(), dtype=np.bool_)
 
 
 def nul_separated(paths: Iterable[str]) -> bytes:

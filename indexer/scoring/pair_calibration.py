@@ -102,7 +102,9 @@ class TailFit:
         return self.start + self.decay * math.log(max(self.rate_at_start, 1e-30) / rate)
 
 
-def fitted_tail(evidence: FloatArray, n_photos: int, *, start: float, end: float) -> TailFit:
+def fitted_tail(
+    evidence: FloatArray, *, n_photos: int, n_compared: float, start: float, end: float
+) -> TailFit:
     """Fit the evidence of the pairs that fall short of being copies.
 
     Parameters
@@ -111,14 +113,16 @@ def fitted_tail(evidence: FloatArray, n_photos: int, *, start: float, end: float
         Of all pairs of a collection from `start` on.
     n_photos : int
         Of the collection, at least 1.
+    n_compared : float
+        Pairs of photos that there are.
     start, end : float
         Between them pairs are taken to be unrelated: from `end` on there are copies.
 
     Returns
     -------
     TailFit
-        With the decay that Flickr8k has where fewer than 50 pairs fall short, and with three at
-        least: that many may have been missed by chance where none was seen.
+        With the decay that Flickr8k has where fewer than 50 pairs fall short, and with as many of
+        them as there are in Flickr8k at least.
 
     Notes
     -----
@@ -131,15 +135,12 @@ def fitted_tail(evidence: FloatArray, n_photos: int, *, start: float, end: float
         decay = _decay_of_cut_off(float(excesses.mean()), end - start)
     # Those that unrelated pairs have beyond the end are added to those counted before it.
     share_before = -math.expm1(-(end - start) / decay)
-    n_pairs = max(len(excesses), _UNSEEN_PAIRS)
+    n_pairs = max(len(excesses), USUAL_SHARE * n_compared)
     return TailFit(n_pairs / share_before / n_photos, decay, start)
 
 
-USUAL_DECAY = 0.11
-"""Of the evidence of 237 pairs in Flickr8k that fall short of being copies."""
-
-# Of what was not seen in n trials there are at most 3 / n, with 95 % confidence.
-_UNSEEN_PAIRS = 3
+USUAL_SHARE, USUAL_DECAY = 7e-6, 0.11
+"""Of the pairs of photos in Flickr8k those whose evidence is in [.4, .65), 237, and its decay."""
 
 
 def _decay_of_cut_off(mean: float, width: float) -> float:

@@ -128,6 +128,10 @@ def _refuse_mixed(given: dict[str, Any]) -> None:
     outputs = ("page", "target", "print0", "as_json")
     if sum(bool(given[name]) for name in outputs[1:]) > 1:
         raise click.UsageError("give one of --export, --print0 and --json")
+    if given["page"] is not None and given["page"].suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"{given['page']} is to be a page; end its name with .html")
+    if given["similarity"] is not None and given["tier"] in ("bytes", "pixels"):
+        raise click.UsageError(f"--similarity is not for --tier {given['tier']}")
     if given["is_applied"] and any(given[name] for name in outputs[:3]):
         raise click.UsageError("--apply goes without --review, --export and --print0")
     if not given["is_applied"] and (given["reviewed"] or given["trash"]):

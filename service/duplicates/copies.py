@@ -12,7 +12,7 @@ import numpy as np
 from indexer.arrays import BoolArray, Float16Array, FloatArray, IntArray
 from indexer.scoring.exact_cosines import Int32Array, pair_cosines
 from indexer.scoring.keeper_groups import keeper_groups
-from indexer.scoring.pair_calibration import fitted_tail, similarity_exceeded_by
+from indexer.scoring.pair_calibration import TailFit, fitted_tail, similarity_exceeded_by
 from indexer.scoring.similarity_join import Pairs, joined_pairs, pairs_between
 from indexer.scoring.thumbnail_agreement import (
     VECTOR_DIMENSION,
@@ -70,8 +70,10 @@ def copies_within(material: Material, asked: Asked, *, report: Report | None = N
     )
     candidates = judge.judged([by_embedding.pairs, by_thumbnail.pairs])
     unrelated = _between_keepers(candidates, len(material))
+    n_photos = max(len(material), 1)
+    tail = _fitted(unrelated, n_photos=n_photos, n_compared=n_photos**2 / 2)
     recall = min(by_embedding.recall.share, by_thumbnail.recall.share)
-    return _decided(candidates, unrelated, judge, asked, recall=recall)
+    return _decided(candidates, tail, judge, asked, recall=recall)
 
 
 def copies_between(
@@ -90,8 +92,10 @@ def copies_between(
         report=report,
     )
     candidates = judge.judged([*by_embedding.blocks, *by_thumbnail.blocks])
+    n_photos = max(len(right), 1)
+    tail = _fitted(candidates.evidence, n_photos=n_photos, n_compared=n_photos * len(left))
     recall = min(by_embedding.recall.share, by_thumbnail.recall.share)
-    return _decided(candidates, candidates.evidence, judge, asked, recall=recall)
+    return _decided(candidates, tail, judge, asked, recall=recall)
 
 
 def candidate_similarity(left: Float16Array, right: Float16Array) -> float:
@@ -207,12 +211,16 @@ def _between_keepers(candidates: _Candidates, n_photos: int) -> FloatArray:
     return kept
 
 
+def _fitted(unrelated: FloatArray, *, n_photos: int, n_compared: float) -> TailFit:
+    return fitted_tail(
+        unrelated, n_photos=n_photos, n_compared=n_compared, start=_TAIL_START, end=_TAIL_END
+    )
+
+
 def _decided(
-    candidates: _Candidates, unrelated: FloatArray, judge: _Judge, asked: Asked, *, recall: float
+    candidates: _Candidates, tail: TailFit, judge: _Judge, asked: Asked, *, recall: float
 ) -> Matches:
     """Take the pairs with enough evidence, for which unrelated ones tell how much is needed."""
-    n_photos = max(len(judge.right), 1)
-    tail = fitted_tail(unrelated, n_photos, start=_TAIL_START, end=_TAIL_END)
     needed = USUAL_EVIDENCE
     if asked.similarity is None:
         calibrated = tail.evidence_at(FALSE_PAIR_RATES[asked.strictness])
@@ -222,7 +230,7 @@ def _decided(
         similarity=judge.floor,
         agreement=needed,
         false_pair_rate=min(tail.rate_above(needed), 1.0),
-        n_sampled=n_photos,
+        n_sampled=len(judge.right),
     )
     chosen = candidates.evidence >= needed
     return Matches(candidates.pairs.taken(chosen), candidates.same_way[chosen], threshold, recall)

@@ -51,7 +51,8 @@ def find_duplicates(
     Raises
     ------
     InputError
-        If the collection's photos do not have what the tier compares.
+        If the collection's photos do not have what the tier compares, or none lies in a preferred
+        folder.
     FilterError
         If the condition is not one.
     """

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from indexer.arrays import IntArray
 from indexer.scan import stored_path
-from service.paths import full_paths
+from schemas.errors import InputError
+from service.paths import full_paths, lies_below
 
 RANKED_COLUMNS = (
     "root",
@@ -57,6 +58,20 @@ class Preference:
     def of(cls, folders: Sequence[Path]) -> "Preference":
         """Return the preference for folders as a user names them."""
         return cls(tuple(stored_path(os.path.realpath(path.expanduser())) for path in folders))
+
+    def refuse_unknown(self, facts: pa.Table) -> None:
+        """Refuse folders in which none of the photos lies.
+
+        Raises
+        ------
+        InputError
+        """
+        for folder in self.folders:
+            if not lies_below(facts, folder).any():
+                raise InputError(
+                    f"no photo that is compared lies in {folder}, so none can be preferred; "
+                    "name a folder as it was indexed"
+                )
 
 
 Values = npt.NDArray[Any]
@@ -110,10 +125,8 @@ class Ranking:
 
 def _preferred(facts: pa.Table, preference: Preference) -> Values:
     places = np.full(len(facts), len(preference.folders))
-    paths = full_paths(facts)
     for place, folder in reversed(list(enumerate(preference.folders))):
-        is_inside = pc.starts_with(paths, f"{folder.rstrip('/')}/")
-        places[_numpy(is_inside, np.bool_)] = place
+        places[lies_below(facts, folder)] = place
     return places
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from indexer.arrays import BoolArray, IntArray
+from indexer.arrays import IntArray
 from indexer.scan import stored_path
 from indexer.store import store_exists
 from schemas.duplicates import DuplicatePair, LeakList
@@ -23,7 +22,7 @@ from service.duplicates.keepers import Preference
 from service.duplicates.likeness import similar_between
 from service.duplicates.material import Asked, Matches, Material, default_map
 from service.duplicates.photos import PhotoSet, load_photos
-from service.paths import full_paths
+from service.paths import lies_below
 
 if TYPE_CHECKING:
     from service.collection import Collection
@@ -107,7 +106,7 @@ class _Sets:
     def of(cls, collection: "Collection", other: str, where: str | None, tier: Tier) -> "_Sets":
         photos = load_photos(collection, where=where, preference=Preference())
         folder = stored_path(os.path.realpath(Path(other).expanduser()))
-        is_inside = _is_below(photos, folder)
+        is_inside = lies_below(photos.facts, folder)
         name = collection.store.uri
         if is_inside.any():
             left, right = (
@@ -141,11 +140,6 @@ class _Sets:
             Material.of(self.left, everyone[0], placed),
             Material.of(self.right, everyone[1], placed),
         )
-
-
-def _is_below(photos: PhotoSet, folder: str) -> BoolArray:
-    inside = pc.starts_with(full_paths(photos.facts), f"{folder.rstrip('/')}/")
-    return np.asarray(inside.to_numpy(), dtype=np.bool_)
 
 
 def _opened(collection: "Collection", other: str, tier: Tier) -> "Collection":

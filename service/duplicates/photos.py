@@ -70,9 +70,12 @@ def load_photos(collection: "Collection", *, where: str | None, preference: Pref
     ------
     FilterError
         If the condition is not one.
+    InputError
+        If no photo lies in a preferred folder.
     """
     columns = dict.fromkeys((*_SHOWN_COLUMNS, *RANKED_COLUMNS))
     facts = collection.store.images(list(columns), where)
+    preference.refuse_unknown(facts)
     photos = PhotoSet(collection.store, facts).with_found({})
     return PhotoSet(photos.store, photos.taken(Ranking.of(photos.facts, preference).order))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from indexer.scoring.pair_calibration import (
     MIN_SAMPLE,
     USUAL_DECAY,
+    USUAL_SHARE,
     NeighbourFit,
     fitted_neighbours,
     fitted_tail,
@@ -92,10 +93,14 @@ def exponential_evidence(n, *, decay, seed=0):
     return (0.4 + np.random.default_rng(seed).exponential(decay, n)).astype(np.float32)
 
 
+def tail_of(evidence, *, n_photos=100, n_compared=1.0):
+    return fitted_tail(evidence, n_photos=n_photos, n_compared=n_compared, start=0.4, end=0.65)
+
+
 @pytest.mark.parametrize("decay", [0.05, 0.11, 0.2])
 def test_an_exponential_tail_is_found_again(decay):
     evidence = exponential_evidence(20_000, decay=decay)
-    tail = fitted_tail(evidence, 10_000, start=0.4, end=0.65)
+    tail = tail_of(evidence, n_photos=10_000)
     assert tail.decay == pytest.approx(decay, rel=0.05)
     assert tail.rate_at_start == pytest.approx(2.0, rel=0.05)
     seen = (evidence >= 0.8).sum() / 10_000
@@ -106,26 +111,30 @@ def test_copies_beyond_the_end_do_not_count():
     unrelated = exponential_evidence(1000, decay=0.05)
     unrelated = unrelated[unrelated < 0.65]
     with_copies = np.append(unrelated, np.full(5000, 0.97, np.float32))
-    limits = {"start": 0.4, "end": 0.65}
-    assert fitted_tail(with_copies, 100, **limits) == fitted_tail(unrelated, 100, **limits)
+    assert tail_of(with_copies) == tail_of(unrelated)
 
 
 def test_evidence_and_rate_are_each_others_inverse():
-    tail = fitted_tail(exponential_evidence(500, decay=0.1), 1000, start=0.4, end=0.65)
+    tail = tail_of(exponential_evidence(500, decay=0.1), n_photos=1000)
     for rate in (0.2, 1e-3, 1e-5):
         assert tail.rate_above(tail.evidence_at(rate)) == pytest.approx(rate)
 
 
 def test_few_pairs_have_the_usual_decay():
-    tail = fitted_tail(np.array([0.41, 0.5, 0.6, 0.45], np.float32), 100, start=0.4, end=0.65)
+    tail = tail_of(np.array([0.41, 0.5, 0.6, 0.45], np.float32))
     share_before = 1 - math.exp(-0.25 / USUAL_DECAY)
     assert tail.decay == USUAL_DECAY
     assert tail.rate_at_start == pytest.approx(4 / share_before / 100)
 
 
-def test_where_nothing_was_seen_three_may_have_been_missed():
-    nothing = fitted_tail(np.empty(0, np.float32), 1000, start=0.4, end=0.65)
-    assert nothing == fitted_tail(np.full(3, 0.5, np.float32), 1000, start=0.4, end=0.65)
+def test_where_nothing_was_seen_there_is_as_much_as_usual():
+    """Of a tenth as many photos a hundredth of the pairs, and a tenth of them for each photo."""
+    nothing = np.empty(0, np.float32)
+    few = tail_of(nothing, n_photos=100, n_compared=100**2 / 2)
+    many = tail_of(nothing, n_photos=1000, n_compared=1000**2 / 2)
+    share_before = 1 - math.exp(-0.25 / USUAL_DECAY)
+    assert many.rate_at_start == pytest.approx(USUAL_SHARE * 1000 / 2 / share_before)
+    assert few.rate_at_start == pytest.approx(many.rate_at_start / 10)
 
 
 @pytest.mark.parametrize(
@@ -133,5 +142,5 @@ def test_where_nothing_was_seen_three_may_have_been_missed():
     [pytest.param(0.64, 2.5, id="rising"), pytest.param(0.4, 0.0025, id="all-at-the-start")],
 )
 def test_tails_of_no_exponential_shape_have_a_decay_within_bounds(evidence, decay):
-    tail = fitted_tail(np.full(100, evidence, np.float32), 100, start=0.4, end=0.65)
+    tail = tail_of(np.full(100, evidence, np.float32))
     assert tail.decay == pytest.approx(decay)

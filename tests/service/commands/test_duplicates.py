@@ -216,6 +216,8 @@ def test_pairs_for_other_programs(photos, place, tmp_path):
         (["--across", "x", "--apply"], "--across goes without --apply, --review and --prefer"),
         (["--across", "x", "--prefer", "y"], "--across goes without"),
         (["--tier", "similar", "--apply"], "are no copies of each other; decide on each with"),
+        (["--review", "page.txt"], "page.txt is to be a page; end its name with .html"),
+        (["--similarity", "0.9", "--tier", "bytes"], "--similarity is not for --tier bytes"),
         (["--similarity", "0"], "'--similarity'"),
         (["--similarity", "1.1"], "'--similarity'"),
         (["--tier", "alike"], "'--tier'"),
@@ -231,6 +233,7 @@ def test_wrong_usage(place, options, message):
     ("options", "message"),
     [
         (["--across", "nowhere"], "nowhere is neither a collection nor a folder"),
+        (["--prefer", "elsewhere"], "elsewhere, so none can be preferred; name a folder"),
         (["--where", "quality >"], "the filter 'quality >' is not valid"),
         (["--export", "copies.txt"], "cannot export to copies.txt"),
         (["--apply", "--reviewed", "nothing.json"], "nothing.json"),
