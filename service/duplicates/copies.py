@@ -5,7 +5,7 @@ are, however they are turned: a photo laid on its side has another embedding. Th
 are laid over each other, which two photos of one scene do not survive.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from indexer.arrays import BoolArray, Float16Array, FloatArray, IntArray
 from indexer.scoring.exact_cosines import Int32Array, pair_cosines
 from indexer.scoring.keeper_groups import keeper_groups
 from indexer.scoring.pair_calibration import TailFit, fitted_tail, similarity_exceeded_by
-from indexer.scoring.similarity_join import Pairs, joined_pairs, pairs_between
+from indexer.scoring.similarity_join import Pairs, SearchRecall, joined_pairs, pairs_between
 from indexer.scoring.thumbnail_agreement import (
     VECTOR_DIMENSION,
     copy_evidence,
@@ -65,7 +65,7 @@ def copies_within(material: Material, asked: Asked, *, report: Report | None = N
     by_thumbnail = joined_pairs(
         _turned_vectors(material),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
-        accept=judge.accept_by_thumbnail,
+        accept=judge.after(by_embedding.recall).accept_by_thumbnail,
         report=report,
     )
     candidates = judge.judged([by_embedding.pairs, by_thumbnail.pairs])
@@ -88,7 +88,7 @@ def copies_between(
         _turned_vectors(left),
         _turned_vectors(right),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
-        accept=judge.accept_by_thumbnail,
+        accept=judge.after(by_embedding.recall).accept_by_thumbnail,
         report=report,
     )
     candidates = judge.judged([*by_embedding.blocks, *by_thumbnail.blocks])
@@ -124,14 +124,15 @@ class _Candidates:
 class _Judge:
     """Tells by thumbnails which candidates may be copies.
 
-    `floor` is the least cosine of candidates that were found by their embeddings, `floor_turned`
-    of those found by their thumbnails.
+    `floor` is the least cosine of candidates that are found by their embeddings. Of those found by
+    their thumbnails the cosine must be in [`turned_floor`, `turned_ceiling`).
     """
 
     left: Material
     right: Material
     floor: float
-    floor_turned: float
+    turned_floor: float
+    turned_ceiling: float = np.inf
 
     @classmethod
     def of(cls, left: Material, right: Material, asked: Asked) -> "_Judge":
@@ -148,8 +149,15 @@ class _Judge:
     ) -> BoolArray:
         """Judge pairs that were found by their thumbnails."""
         similarities = pair_similarities(self.left, self.right, first, second)
-        evidence = self._evidence(first, second, similarities)[0]
-        return (evidence >= _TAIL_START) & (similarities >= self.floor_turned)
+        is_open = (similarities >= self.turned_floor) & (similarities < self.turned_ceiling)
+        rows = np.flatnonzero(is_open)
+        evidence = self._evidence(first[rows], second[rows], similarities[rows])[0]
+        is_open[rows] = evidence >= _TAIL_START
+        return is_open
+
+    def after(self, by_embedding: SearchRecall) -> "_Judge":
+        """Return the judge of thumbnails: all pairs with close embeddings may be judged by now."""
+        return replace(self, turned_ceiling=self.floor) if by_embedding.share == 1 else self
 
     def judged(self, found: list[Pairs]) -> _Candidates:
         """Return all pairs once, with their evidence."""
