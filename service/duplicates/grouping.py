@@ -15,7 +15,7 @@ from indexer.scoring.thumbnail_agreement import has_frame
 from schemas.duplicates import DuplicateCopy, DuplicateGroup
 from service.duplicates.differences import Likeness, likenesses
 from service.duplicates.keepers import Preference, Ranking
-from service.duplicates.material import Matches
+from service.duplicates.material import Matches, Material
 from service.duplicates.photos import photo_record
 from service.duplicates.searching import Search
 
@@ -46,21 +46,27 @@ def _ranking(search: Search, preference: Preference) -> Ranking:
     """Rank all photos anew, now that it is known which are alike."""
     found = {}
     if search.matches is not None and search.material is not None:
-        found = _found_columns(search.matches, len(search.distinct))
-        found["has_frame"] = has_frame(search.material.thumbnails)
+        found = _found_columns(search.matches, search.material)
     photos = search.photos.with_found({name: of[search.place] for name, of in found.items()})
     return Ranking.of(photos.facts, preference)
 
 
-def _found_columns(matches: Matches, n_distinct: int) -> dict[str, npt.NDArray[Any]]:
-    """Return what pairs tell of photos, for `keepers.FOUND_COLUMNS`."""
-    pairs = matches.pairs
+def _found_columns(matches: Matches, material: Material) -> dict[str, npt.NDArray[Any]]:
+    """Return what pairs tell of the photos in them, for `keepers.FOUND_COLUMNS`."""
+    pairs, n_distinct = matches.pairs, len(material)
     ends, cosines = np.concatenate([pairs.first, pairs.second]), np.tile(pairs.similarities, 2)
     n_alike = np.bincount(ends, minlength=n_distinct)
     total = np.bincount(ends, cosines, minlength=n_distinct)
     n_same_way = np.bincount(ends[np.tile(matches.same_way, 2)], minlength=n_distinct)
-    means = total / np.maximum(n_alike, 1)
-    return {"n_alike": n_alike, "n_same_way": n_same_way, "mean_alike": means}
+    is_framed = np.zeros(n_distinct, np.bool_)
+    alike = np.flatnonzero(n_alike)
+    is_framed[alike] = has_frame(material.thumbnails[alike])
+    return {
+        "n_alike": n_alike,
+        "n_same_way": n_same_way,
+        "mean_alike": total / np.maximum(n_alike, 1),
+        "has_frame": is_framed,
+    }
 
 
 def _keepers(search: Search, ranking: Ranking) -> IntArray:
