@@ -1,4 +1,4 @@
-"""What users ask of the ingest, as a whole and through the command: requirements 1 to 15.
+"""What users ask of ingest and duplicates, through the command: requirements 1 to 15, 18 to 22.
 
 The model is the fake one, whose features are the colours of a photo's four quadrants, so that
 what was seen can be read from what was stored.
@@ -378,3 +378,95 @@ def test_requirement_15_a_model_folder_is_all_it_takes_and_another_is_refused(tm
     assert refused.stderr.startswith("Error: ")
     assert "preprocessing" in refused.stderr
     assert len(library.rows()) == 3
+
+
+def drawn(seed: int) -> Image.Image:
+    return Image.fromarray(drawn_photo(seed, width=320, height=240))
+
+
+def found(library: Library, *options: object) -> list[tuple[str, list[str]]]:
+    """Return the names of each keeper and of its copies."""
+    listed = json.loads(library.isophote("duplicates", "--json", *options).stdout)
+    return sorted(
+        (
+            Path(group["keeper"]["path"]).name,
+            sorted(Path(copy["photo"]["path"]).name for copy in group["copies"]),
+        )
+        for group in listed["groups"]
+    )
+
+
+def test_requirement_18_duplicates_come_in_tiers(library):
+    photo = drawn(1)
+    png = image_file(photo, "PNG")
+    library.write("a.png", png)
+    library.write("b.png", png)
+    library.write("c.webp", image_file(photo, "WEBP", lossless=True))
+    library.write("d.jpg", image_file(photo.resize((160, 120)), "JPEG", quality=60))
+    library.write("e.jpg", image_file(photo.transpose(Image.Transpose.ROTATE_90), "JPEG"))
+    library.write("f.jpg", image_file(drawn(6), "JPEG"))
+    library.index()
+    assert found(library, "--tier", "bytes") == [("a.png", ["b.png"])]
+    assert found(library, "--tier", "pixels") == [("a.png", ["b.png", "c.webp"])]
+    assert found(library) == [("a.png", ["b.png", "c.webp", "d.jpg", "e.jpg"])]
+    everything = found(library, "--tier", "similar", "--similarity", 0.01)
+    assert "f.jpg" in everything[0][1]
+
+
+def test_requirement_19_groups_do_not_chain(library):
+    """Windows that slide over a scene: each is near the next, the first is not near the last."""
+    for step in range(8):
+        left = 18 * step
+        window = drawn(3).crop((left, 0, left + 190, 240))
+        library.write(f"{step}.png", image_file(window, "PNG"))
+    library.index()
+    listed = json.loads(library.isophote("duplicates", "--json").stdout)
+    assert len(listed["groups"]) > 1
+    for group in listed["groups"]:
+        lowest = min(copy["similarity"] for copy in group["copies"])
+        assert -1 <= group["smallest_similarity"] <= lowest
+
+
+def test_requirement_20_a_keeper_with_its_reason_a_dry_run_and_an_undo(library):
+    library.write("large.png", image_file(drawn(1), "PNG"))
+    small = library.write("small.jpg", image_file(drawn(1).resize((160, 120)), "JPEG"))
+    library.index()
+    content = small.read_bytes()
+    dry = library.isophote("duplicates")
+    assert "large.png  (most pixels: 320 x 240, not 160 x 120)" in dry.stdout
+    assert small.exists()
+    assert library.isophote("duplicates", "--apply").exit_code == 0
+    assert not small.exists()
+    assert library.isophote("undo").exit_code == 0
+    assert small.read_bytes() == content
+
+
+def test_requirement_21_thresholds_are_the_collections_own_and_say_how_often_they_err(library):
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        colours = generator.integers(0, 255, (2, 2, 3), dtype=np.uint8)
+        picture = Image.fromarray(colours).resize((32, 32), Image.Resampling.NEAREST)
+        library.write(f"{number:02}.png", image_file(picture, "PNG"))
+    library.index()
+    cosines = []
+    for word in ("loose", "normal", "strict"):
+        options = ("--tier", "similar", "--strictness", word)
+        listed = json.loads(library.isophote("duplicates", "--json", *options).stdout)
+        cosines.append(listed["threshold"]["similarity"])
+        assert listed["threshold"]["strictness"] == word
+        assert 0 < listed["threshold"]["false_pair_rate"] <= 0.011
+    assert cosines == sorted(cosines)
+    assert cosines[0] < cosines[-1]
+
+
+def test_requirement_22_what_two_sets_have_in_common(library):
+    for seed in (1, 2, 3):
+        library.write(f"train/{seed}.png", image_file(drawn(seed), "PNG"))
+    library.write("test/leak.jpg", image_file(drawn(2).resize((160, 120)), "JPEG"))
+    library.write("test/new.png", image_file(drawn(4), "PNG"))
+    library.index()
+    listed = json.loads(
+        library.isophote("duplicates", "--json", "--across", library.folder / "test").stdout
+    )
+    pairs = [(Path(p["left"]["path"]).name, Path(p["right"]["path"]).name) for p in listed["pairs"]]
+    assert pairs == [("2.png", "leak.jpg")]
