@@ -21,14 +21,16 @@ from indexer.scoring.thumbnail_agreement import (
     thumbnail_vectors,
 )
 from schemas.duplicates import PairThreshold
+from schemas.tiers import Strictness
 from service.duplicates.material import FALSE_PAIR_RATES, SEED, Asked, Matches, Material, Report
 
 USUAL_EVIDENCE = 0.8
 """Evidence of a copy where nothing is calibrated."""
 
-# How far calibration may move it. Of the copies of each of 13 kinds 98 % have .83; of two photos
-# of one scene few have .75, mostly where only a subject moved before a camera that did not.
-_EVIDENCE_RANGE = (0.75, 0.88)
+# Least and most evidence that calibration may ask for. Of the copies of each of 13 kinds 98 % have
+# .83; of the pairs of photos of one scene in Flickr8k one has that, and a few have .75.
+_LEAST_EVIDENCE: dict[Strictness, float] = {"strict": 0.85, "normal": 0.8, "loose": 0.7}
+_MOST_EVIDENCE = 0.9
 # Pairs are remembered from here on, and are unrelated up to there.
 _TAIL_START, _TAIL_END = 0.4, 0.65
 
@@ -232,7 +234,8 @@ def _decided(
     needed = USUAL_EVIDENCE
     if asked.similarity is None:
         calibrated = tail.evidence_at(FALSE_PAIR_RATES[asked.strictness])
-        needed = float(np.clip(round(calibrated, 3), *_EVIDENCE_RANGE))
+        least = _LEAST_EVIDENCE[asked.strictness]
+        needed = float(np.clip(round(calibrated, 3), least, _MOST_EVIDENCE))
     threshold = PairThreshold(
         strictness=asked.told_strictness,
         similarity=judge.floor,
