@@ -285,7 +285,8 @@ def _enough_cells(n_pairs_at: IntArray, *, least: int) -> tuple[int, SearchRecal
     """How many cells to visit, and the recall that this gives."""
     n_pairs = int(n_pairs_at.sum())
     met = np.cumsum(n_pairs_at[:-1])
-    enough = int(np.searchsorted(met, WANTED_RECALL * n_pairs)) + 1
+    # Rounded down: one of a few pairs that is missed is no reason to visit all there are.
+    enough = int(np.searchsorted(met, int(WANTED_RECALL * n_pairs))) + 1
     n_probe = min(max(enough, least), len(met))
     share = float(met[n_probe - 1] / n_pairs) if n_pairs else 1.0
     return n_probe, SearchRecall(share, n_pairs)

@@ -34,13 +34,13 @@ def test_similar_vectors_mostly_live_together():
     homes = visits_of(vectors, n_places=1).homes
     products = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
     first, second = np.nonzero(np.triu(products >= 0.8, k=1))
-    # Around centres that are drawn and not moved it is 59 %.
-    assert (homes[first] == homes[second]).mean() > 0.93
+    # Around centres that are drawn and not moved it is 63 %.
+    assert (homes[first] == homes[second]).mean() > 0.86
 
 
-def test_there_are_as_many_cells_as_the_square_root_of_the_rows_that_are_not_zero():
+def test_there_are_twice_as_many_cells_as_the_square_root_of_the_rows_that_are_not_zero():
     vectors = np.concatenate([half_units(0, 400, 16), np.zeros((100, 16), np.float16)])
-    assert visits_of(vectors).n_list == 20
+    assert visits_of(vectors).n_list == 40
 
 
 def test_the_nearest_cell_is_home_and_comes_first():
@@ -50,7 +50,7 @@ def test_the_nearest_cell_is_home_and_comes_first():
 
 
 def test_no_more_cells_are_visited_than_there_are():
-    assert visits_of(half_units(2, 30, 8), n_places=64).visits.shape == (30, 5)
+    assert visits_of(half_units(2, 30, 8), n_places=64).visits.shape == (30, 10)
 
 
 def test_equal_vectors_live_in_one_cell():

@@ -1,3 +1,4 @@
+import itertools
 import math
 import tracemalloc
 from functools import partial
@@ -45,6 +46,12 @@ def slow_pairs(vectors, *, threshold, accepts=lambda first, second: True, max_be
 def listed(pairs):
     columns = (pairs.first.tolist(), pairs.second.tolist(), pairs.similarities.tolist())
     return list(zip(*columns, strict=True))
+
+
+def best_of_each(pairs, max_better):
+    """Return the first few pairs of each second row, of pairs sorted by second."""
+    groups = itertools.groupby(listed(pairs), key=lambda pair: pair[1])
+    return [pair for _, group in groups for pair in itertools.islice(group, max_better)]
 
 
 def listed_blocks(stream):
@@ -214,15 +221,19 @@ class TestPiles:
         vectors = few_directions(seed, 60)
         search = partial(joined_pairs, vectors, threshold=0.7, accept=accept_odd_sums, plan=plan)
         everything = search(max_better=ALL_PAIRS).pairs
-        best = [
-            pair
-            for second in range(60)
-            for pair in [pair for pair in listed(everything) if pair[1] == second][:max_better]
-        ]
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(similarity_join, "WAITING_PAIRS", waiting)
             found = search(max_better=max_better).pairs
-        assert listed(found) == best
+        assert listed(found) == best_of_each(everything, max_better)
+
+    @pytest.mark.parametrize("max_better", [1, 4, 30])
+    @pytest.mark.parametrize(("visitor_rows", "member_rows"), [(37, 5), (4096, 256)])
+    def test_stopping_early_changes_nothing(self, visitor_rows, member_rows, max_better):
+        pile = clustered_halves(4, 600, 32, spread=0.25, n_clusters=2)
+        everything = joined_pairs(pile, threshold=0.9, max_better=ALL_PAIRS, plan=IN_CELLS)
+        plan = JoinPlan(exact_limit=0, visitor_rows=visitor_rows, member_rows=member_rows)
+        found = joined_pairs(pile, threshold=0.9, max_better=max_better, plan=plan)
+        assert listed(found.pairs) == best_of_each(everything.pairs, max_better)
 
 
 class TestAccept:
@@ -281,7 +292,7 @@ class TestCells:
         search = partial(joined_pairs, vectors, threshold=0.8, max_better=ALL_PAIRS)
         n_exact = len(search().pairs)
         found = search(plan=JoinPlan(exact_limit=0, n_probe=1))
-        assert 0.5 < found.recall.share < 0.95
+        assert 0.3 < found.recall.share < 0.9
         assert found.recall == SearchRecall(len(found.pairs) / n_exact, n_exact)
 
     def test_recall_of_a_sample_is_near_that_of_all(self, monkeypatch):
