@@ -1,5 +1,6 @@
 """Leave out of a set of vectors those that repeat others, down to a given number."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,7 +128,9 @@ def _cells(vectors: FloatArray, *, seed: int, compared_rows: int) -> list[IntArr
         return [np.arange(len(vectors))]
     halves = half_rows("vectors", vectors)
     # Zero vectors have no cell, and are put into one of their own.
-    homes = cell_visits(halves, halves, n_places=1, seed=seed).homes.astype(np.int64) - NO_CELL
+    n_cells = math.isqrt(len(vectors))
+    visits = cell_visits(halves, halves, n_places=1, seed=seed, n_cells=n_cells)
+    homes = visits.homes.astype(np.int64) - NO_CELL
     return [rows for rows in rows_by_group(homes, int(homes.max()) + 1) if len(rows)]
 
 

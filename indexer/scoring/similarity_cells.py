@@ -73,7 +73,9 @@ class CellVisits:
         return zip(members, visitors, strict=True)
 
 
-def cell_visits(left: HalfRows, right: HalfRows, *, n_places: int, seed: int) -> CellVisits:
+def cell_visits(
+    left: HalfRows, right: HalfRows, *, n_places: int, seed: int, n_cells: int | None = None
+) -> CellVisits:
     """Divide left rows into cells, and return which of them are nearest to each row.
 
     Parameters
@@ -84,8 +86,11 @@ def cell_visits(left: HalfRows, right: HalfRows, *, n_places: int, seed: int) ->
         Nearest cells to note of each right row, where there are so many.
     seed : int
         The same seed gives the same cells, whatever the number of threads.
+    n_cells : int, optional
+        At least 1; by default twice the square root of the left rows that are not zero. There are
+        fewer where rows are equal.
     """
-    centroids = _spherical_centroids(left, seed=seed)
+    centroids = _spherical_centroids(left, n_cells=n_cells, seed=seed)
     n_places = min(n_places, len(centroids))
     visits = _nearest_cells(right, centroids, n_places)
     # Equally near cells are told apart by chance; taken from as many places, the home of a vector
@@ -94,7 +99,7 @@ def cell_visits(left: HalfRows, right: HalfRows, *, n_places: int, seed: int) ->
     return CellVisits(homes, visits, len(centroids))
 
 
-def _spherical_centroids(rows: HalfRows, *, seed: int) -> DoubleArray:
+def _spherical_centroids(rows: HalfRows, *, n_cells: int | None, seed: int) -> DoubleArray:
     """Centres of the cells, half-precision values in float64.
 
     Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data Using Clustering",
@@ -103,8 +108,8 @@ def _spherical_centroids(rows: HalfRows, *, seed: int) -> DoubleArray:
     """
     generator = np.random.default_rng(seed)
     candidates = np.flatnonzero(rows.squared_lengths)
-    n_cells = CELLS_PER_SQUARE_ROOT * math.isqrt(len(candidates))
-    n_list = min(n_cells, len(candidates), MAX_CELLS)
+    n_wanted = n_cells or CELLS_PER_SQUARE_ROOT * math.isqrt(len(candidates))
+    n_list = min(n_wanted, len(candidates), MAX_CELLS)
     n_sampled = min(len(candidates), SAMPLE_ROWS_PER_CELL * n_list)
     sample = rows.taken(generator.choice(candidates, n_sampled, replace=False))
     centroids = sample.vectors[:n_list].astype(np.float64)

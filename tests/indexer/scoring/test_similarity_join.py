@@ -215,6 +215,7 @@ class TestPiles:
         found = joined_pairs(pile, threshold=0.9, accept=eager, max_better=4, plan=IN_CELLS)
         assert listed(found.pairs) == listed(expected.pairs)
         assert eager.n_pairs() < lazy.n_pairs() / 2
+        assert all((first < second).all() for first, second, _ in eager.asked)
 
     @given(SEEDS, st.integers(1, 6), st.integers(1, 40), st.sampled_from([JoinPlan(), IN_CELLS]))
     def test_thinning_on_the_way_changes_nothing(self, seed, max_better, waiting, plan):
@@ -227,11 +228,11 @@ class TestPiles:
         assert listed(found) == best_of_each(everything, max_better)
 
     @pytest.mark.parametrize("max_better", [1, 4, 30])
-    @pytest.mark.parametrize(("visitor_rows", "member_rows"), [(37, 5), (4096, 256)])
-    def test_stopping_early_changes_nothing(self, visitor_rows, member_rows, max_better):
-        pile = clustered_halves(4, 600, 32, spread=0.25, n_clusters=2)
-        everything = joined_pairs(pile, threshold=0.9, max_better=ALL_PAIRS, plan=IN_CELLS)
-        plan = JoinPlan(exact_limit=0, visitor_rows=visitor_rows, member_rows=member_rows)
+    @pytest.mark.parametrize("exact_limit", [0, 1000])
+    def test_stopping_early_changes_nothing(self, exact_limit, max_better):
+        pile = clustered_halves(4, 600, 32, spread=0.35, n_clusters=5)
+        plan = JoinPlan(exact_limit=exact_limit, visitor_rows=37, member_rows=5)
+        everything = joined_pairs(pile, threshold=0.9, max_better=ALL_PAIRS, plan=plan)
         found = joined_pairs(pile, threshold=0.9, max_better=max_better, plan=plan)
         assert listed(found.pairs) == best_of_each(everything.pairs, max_better)
 
