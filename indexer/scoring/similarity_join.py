@@ -104,9 +104,10 @@ class Pairs:
 class SearchRecall:
     """Share of true pairs, before `accept` and any cap, that the search could meet.
 
-    `share` is in [0, 1]: 1 where all pairs were compared. In cells it is measured by comparing
-    some rows, drawn at random, with all others; `n_pairs` is the number of true pairs of these
-    rows, and the share 1 where they have none. It is 0 where nothing needed measuring.
+    Where all pairs are compared, `share` is 1 and `n_pairs` 0. Otherwise some rows, drawn at
+    random, are compared with all others: they have `n_pairs` true pairs, of which that share, in
+    [0, 1], meet in a cell. Without any it is 1. The share of few pairs tells little, and a pile of
+    thousands that are all alike outweighs all else in it.
     """
 
     share: float
