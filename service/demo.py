@@ -8,10 +8,12 @@ from platformdirs import user_data_path
 
 from indexer.ingest import IngestProgress
 from indexer.settings import Settings, default_collection
+from schemas.duplicates import DuplicateList
 from schemas.errors import InputError
 from schemas.quality import RatedPhoto
 from schemas.results import IngestSummary, SearchResult
 from service.collection import open_collection
+from service.duplicates.finding import find_duplicates
 from service.indexing import index_photos
 from service.quality import rank_quality
 from service.search import PhotoFile, Query, Words, search
@@ -30,6 +32,7 @@ class Demo:
     similar: SearchResult
     query_words: str
     described: SearchResult
+    duplicates: DuplicateList
     lowest_quality: list[RatedPhoto]
 
 
@@ -43,7 +46,7 @@ def run_demo(folder: Path, *, settings: Settings, report: Callable[[IngestProgre
     settings : Settings
         A collection of its own is used unless they name one.
     report : callable
-        Told the progress of the ingest.
+        Told the progress of the ingest, and of the comparison after it.
 
     Raises
     ------
@@ -67,6 +70,7 @@ def run_demo(folder: Path, *, settings: Settings, report: Callable[[IngestProgre
         similar=search(collection, [Query(PhotoFile(query_photo))], top_k=SHOWN_HITS),
         query_words=QUERY_WORDS,
         described=search(collection, [Query(Words(QUERY_WORDS))], top_k=SHOWN_HITS),
+        duplicates=find_duplicates(collection, report=report),
         lowest_quality=rank_quality(collection, top_k=SHOWN_HITS).photos,
     )
 

@@ -184,6 +184,8 @@ def show_collection(report: CollectionReport) -> None:
 
 def show_demo(demo: Demo) -> None:
     """Print the demo's questions and answers."""
+    from service.commands.duplicate_lines import show_group
+
     show_ingest(demo.summary, with_counts=True)
     if demo.summary.failures:
         click.echo("(These files are broken on purpose.)", err=True)
@@ -191,7 +193,10 @@ def show_demo(demo: Demo) -> None:
     show_hits(demo.similar)
     click.echo(f"\nPhotos of {demo.query_words!r}:")
     show_hits(demo.described)
-    click.echo("\nLowest quality:")
+    click.echo("\nCopies of each other:")
+    for group in demo.duplicates.groups:
+        show_group(group)
+    click.echo("Lowest quality:")
     for photo in demo.lowest_quality:
         show_rated(photo)
     place = shown_path(demo.summary.collection)

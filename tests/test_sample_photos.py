@@ -9,6 +9,7 @@ from indexer.settings import Settings
 from schemas.results import Hit
 from service.collection import Collection, open_collection
 from service.demo import run_demo
+from service.duplicates.finding import find_duplicates
 from service.indexing import index_photos
 from service.quality import rank_quality
 from service.search import PhotoFile, Query, Words, search
@@ -148,3 +149,18 @@ def test_the_demo_asks_one_question_of_each_kind(tmp_path):
     assert relative(demo.similar.hits[0]) == PLANTED["exact-copy"]["path"]
     assert LABELS[relative(demo.similar.hits[1])] == "castle"
     assert len(demo.described.hits) == len(demo.lowest_quality) == 5
+    assert demo.duplicates.n_copies == 4
+
+
+def test_the_planted_copies_are_duplicates_and_no_other_photo_is(collection):
+    listed = find_duplicates(collection, report=lambda _: None)
+    found = {
+        frozenset(
+            Path(photo.path).relative_to(PHOTOS).as_posix()
+            for photo in (group.keeper, *(copy.photo for copy in group.copies))
+        )
+        for group in listed.groups
+    }
+    copies = [row for row in PLANTED.values() if row["source"]]
+    assert len(copies) == 4
+    assert found == {frozenset((row["path"], row["source"])) for row in copies}
