@@ -13,12 +13,19 @@ from schemas.duplicates import (
 )
 from service.commands.lines import counted
 from service.duplicates.threshold_text import threshold_text
+from service.review.page import MAX_GROUPS
 from service.terminal import shown_path
 
 
 def show_written(count: int, singular: str, plural: str, target: Path) -> None:
     """Say how much was written where."""
     click.echo(f"Wrote {counted(count, singular, plural)} to {shown_path(str(target))}.")
+
+
+def show_page(target: Path, *, n_groups: int) -> None:
+    """Say on stderr where the review page is, and how much of the groups it shows."""
+    part = f" It shows the {MAX_GROUPS:,} groups that free most." if n_groups > MAX_GROUPS else ""
+    click.echo(f"Wrote {shown_path(str(target))}; open it in a browser.{part}", err=True)
 
 
 def show_group(group: DuplicateGroup) -> None:

@@ -209,14 +209,13 @@ def _proposed(group: DuplicateGroup) -> ReviewedGroup:
 
 def _hand_on(collection: Collection, listed: DuplicateList, given: dict[str, Any]) -> None:
     """Print or write groups in the way that was asked for."""
-    from service.commands.duplicate_lines import show_group, show_summary, show_written
+    from service.commands.duplicate_lines import show_group, show_page, show_summary, show_written
     from service.duplicate_lists import export_duplicates, nul_separated_copies
     from service.review.page import write_review_page
-    from service.terminal import shown_path
 
     if given["page"] is not None:
         write_review_page(collection, listed, given["page"])
-        click.echo(f"Wrote {shown_path(str(given['page']))}; open it in a browser.", err=True)
+        show_page(given["page"], n_groups=len(listed.groups))
     if given["as_json"]:
         click.echo(listed.model_dump_json())
     elif given["print0"]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,7 @@ from pyarrow import csv
 from indexer.store import open_store
 from schemas.duplicates import DuplicateList, PairThreshold
 from service.cli import cli
-from service.commands.duplicate_lines import show_summary
+from service.commands.duplicate_lines import show_page, show_summary
 from tests.makers.libraries import indexed_folder
 from tests.service.duplicates.copied_photos import write_family
 
@@ -304,6 +305,14 @@ def summary(**changes):
 )
 def test_how_sure_an_answer_is(capsys, changes, told):
     show_summary(summary(**changes), is_hinted=True)
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "told"), [(500, "browser.\n"), (501, "browser. It shows the 500 groups that")]
+)
+def test_a_page_does_not_show_more_than_can_be_reviewed(capsys, n_groups, told):
+    show_page(Path("page.html"), n_groups=n_groups)
     assert told in capsys.readouterr().err
 
 
