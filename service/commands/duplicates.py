@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from schemas.tiers import Strictness, Tier
-from service.commands.options import collection_option, json_option, settings_from, where_option
+from service.commands.options import (
+    collection_option,
+    export_option,
+    json_option,
+    settings_from,
+    where_option,
+)
 from service.commands.trash import exit_for, show_trashed
 
 if TYPE_CHECKING:
@@ -64,13 +70,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a page (.html) that shows the groups side by side, to decide on each.",
 )
-@click.option(
-    "--export",
-    "target",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write them into a .csv, .jsonl or .parquet file.",
-)
+@export_option
 @click.option(
     "--print0",
     "-0",

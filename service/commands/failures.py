@@ -12,6 +12,7 @@ from service.commands.options import (
     EXIT_INTERRUPTED,
     collection_option,
     device_option,
+    export_option,
     file_seconds_option,
     json_option,
     max_pixels_option,
@@ -28,13 +29,7 @@ from service.commands.options import (
     help="Only those for which this holds: a condition on root, path (relative to root), stage, "
     "reason, error_class, file_size (bytes), mtime_ns and failed_at.",
 )
-@click.option(
-    "--export",
-    "target",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write them into a .csv, .jsonl or .parquet file.",
-)
+@export_option
 @click.option(
     "--print0", "-0", is_flag=True, help="Print paths only, each ended by NUL, as for xargs -0."
 )

@@ -36,6 +36,13 @@ device_option = click.option(
     help="Where torch models run.  [default: auto]",
 )
 
+export_option = click.option(
+    "--export",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write them into a .csv, .jsonl or .parquet file.",
+)
 where_option = click.option(
     "--where",
     metavar="SQL",

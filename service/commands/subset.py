@@ -13,6 +13,7 @@ from service.commands.options import (
     axes_options,
     collection_option,
     device_option,
+    export_option,
     json_option,
     label_embeddings_option,
     settings_from,
@@ -57,13 +58,7 @@ if TYPE_CHECKING:
     help="Of the samples and cells that large collections need, and of the random choice that the "
     "choice is compared with.",
 )
-@click.option(
-    "--export",
-    "target",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the photos into a .csv, .jsonl or .parquet file.",
-)
+@export_option
 @click.option(
     "--print0", "-0", is_flag=True, help="Print paths only, each ended by NUL, as for xargs -0."
 )
