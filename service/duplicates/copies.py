@@ -62,13 +62,13 @@ def copies_within(material: Material, asked: Asked, *, report: Report | None = N
     """
     judge = _Judge.of(material, material, asked)
     by_embedding = joined_pairs(
-        material.vectors, threshold=judge.floor, accept=judge.accept, report=report
+        material.vectors, threshold=judge.floor, accept=judge.accept, report=_half(report, 0)
     )
     by_thumbnail = joined_pairs(
         _turned_vectors(material),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
         accept=judge.after(by_embedding.recall).accept_by_thumbnail,
-        report=report,
+        report=_half(report, 1),
     )
     candidates = judge.judged([by_embedding.pairs, by_thumbnail.pairs])
     unrelated = _between_keepers(candidates, len(material))
@@ -84,20 +84,31 @@ def copies_between(
     """Return all pairs of a left and a right photo that are copies; see :func:`copies_within`."""
     judge = _Judge.of(left, right, asked)
     by_embedding = pairs_between(
-        left.vectors, right.vectors, threshold=judge.floor, accept=judge.accept, report=report
+        left.vectors,
+        right.vectors,
+        threshold=judge.floor,
+        accept=judge.accept,
+        report=_half(report, 0),
     )
     by_thumbnail = pairs_between(
         _turned_vectors(left),
         _turned_vectors(right),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
         accept=judge.after(by_embedding.recall).accept_by_thumbnail,
-        report=report,
+        report=_half(report, 1),
     )
     candidates = judge.judged([*by_embedding.blocks, *by_thumbnail.blocks])
     n_photos = max(len(right), 1)
     tail = _fitted(candidates.evidence, n_photos=n_photos, n_compared=n_photos * len(left))
     recall = min(by_embedding.recall.share, by_thumbnail.recall.share)
     return _decided(candidates, tail, judge, asked, recall=recall)
+
+
+def _half(report: Report | None, half: int) -> Report | None:
+    """Return a report for the first or the second of two comparisons, as one that goes on."""
+    if report is None:
+        return None
+    return lambda done, total: report(half * total + done, 2 * total)
 
 
 def candidate_similarity(left: Float16Array, right: Float16Array) -> float:
