@@ -121,8 +121,8 @@ def fitted_tail(
     Returns
     -------
     TailFit
-        With the decay that Flickr8k has where fewer than 50 pairs fall short, and with as many of
-        them as there are in Flickr8k at least.
+        Where fewer than 50 pairs fall short, with the decay that Flickr8k has, and with as many of
+        them as there are in Flickr8k, but 50 at most: more would have been seen.
 
     Notes
     -----
@@ -130,12 +130,16 @@ def fitted_tail(
     at `end`: Pickands, "Statistical inference using extreme order statistics", 1975.
     """
     excesses = evidence[(evidence >= start) & (evidence < end)].astype(np.float64) - start
-    decay = USUAL_DECAY
     if len(excesses) >= MIN_SAMPLE:
-        decay = _decay_of_cut_off(float(excesses.mean()), end - start)
+        n_pairs, decay = (
+            float(len(excesses)),
+            _decay_of_cut_off(float(excesses.mean()), end - start),
+        )
+    else:
+        usual = min(USUAL_SHARE * n_compared, MIN_SAMPLE)
+        n_pairs, decay = max(len(excesses), usual), USUAL_DECAY
     # Those that unrelated pairs have beyond the end are added to those counted before it.
     share_before = -math.expm1(-(end - start) / decay)
-    n_pairs = max(len(excesses), USUAL_SHARE * n_compared)
     return TailFit(n_pairs / share_before / n_photos, decay, start)
 
 

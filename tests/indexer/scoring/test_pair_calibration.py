@@ -137,6 +137,16 @@ def test_where_nothing_was_seen_there_is_as_much_as_usual():
     assert few.rate_at_start == pytest.approx(many.rate_at_start / 10)
 
 
+def test_what_was_seen_counts_more_than_what_is_usual():
+    """Among 100,000 photos 35,000 pairs would be usual: so many cannot have been missed."""
+    share_before = 1 - math.exp(-0.25 / USUAL_DECAY)
+    options = {"n_photos": 100_000, "n_compared": 100_000**2 / 2}
+    nothing = tail_of(np.empty(0, np.float32), **options)
+    assert nothing.rate_at_start == pytest.approx(MIN_SAMPLE / share_before / 100_000)
+    seen = tail_of(exponential_evidence(60, decay=0.05), **options)
+    assert seen.rate_at_start == pytest.approx(60 / 100_000, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("evidence", "decay"),
     [pytest.param(0.64, 2.5, id="rising"), pytest.param(0.4, 0.0025, id="all-at-the-start")],
