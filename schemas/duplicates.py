@@ -29,8 +29,8 @@ class DuplicateCopy(Record):
     """A photo that is like the keeper of its group.
 
     `tier` is the strictest that holds for the two, `similarity` the cosine of their embeddings in
-    [-1, 1]. `difference` tells in words what sets the
-    copy apart, as in "same bytes" or "mirrored, half as wide".
+    [-1, 1]. `difference` tells in words what sets the copy apart, as in "same bytes" or "mirrored,
+    50% as wide".
     """
 
     photo: DuplicatePhoto
@@ -57,8 +57,8 @@ class PairThreshold(Record):
 
     `strictness` is None where the user gave the cosine. `similarity` is the least cosine; pairs of
     the tier near must also agree in their thumbnails by `agreement`. `false_pair_rate` is the
-    share of photos that are expected to be paired with an unrelated one, estimated from the
-    nearest neighbours of `n_sampled` photos of this collection; None where there are too few.
+    share of photos that are expected to be paired with an unrelated one, estimated from `n_sampled`
+    photos of this collection; None where there are too few.
     """
 
     strictness: Strictness | None

@@ -62,7 +62,7 @@ _REFITS = 3
 # A step of the search, in half pictures.
 _LARGEST_STEP = 0.15
 
-
+# From this cosine on embeddings are alike, and what is taken off where they are not at all.
 _ALIKE_COSINE, _UNLIKE_DISCOUNT = 0.5, 0.13
 
 

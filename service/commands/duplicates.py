@@ -111,7 +111,8 @@ def duplicates(**given: Any) -> None:
     isophote duplicates --apply --reviewed decisions.json
     isophote duplicates --across ./test.isophote --export leaks.csv
     """
-    _refuse_mixed(given)
+    _refuse_mixed_outputs(given)
+    _refuse_unheeded(given)
     from service.collection import open_collection
 
     collection = open_collection(settings_from(collection=given["collection"]))
@@ -123,19 +124,25 @@ def duplicates(**given: Any) -> None:
         _hand_on(collection, _groups(collection, given), given)
 
 
-def _refuse_mixed(given: dict[str, Any]) -> None:
-    """Refuse options that contradict each other or would not be heeded."""
+def _refuse_mixed_outputs(given: dict[str, Any]) -> None:
+    """Refuse answers that do not go together."""
     outputs = ("page", "target", "print0", "as_json")
     if sum(bool(given[name]) for name in outputs[1:]) > 1:
         raise click.UsageError("give one of --export, --print0 and --json")
     if given["page"] is not None and given["page"].suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"{given['page']} is to be a page; end its name with .html")
-    if given["similarity"] is not None and given["tier"] in ("bytes", "pixels"):
-        raise click.UsageError(f"--similarity is not for --tier {given['tier']}")
     if given["is_applied"] and any(given[name] for name in outputs[:3]):
         raise click.UsageError("--apply goes without --review, --export and --print0")
+
+
+def _refuse_unheeded(given: dict[str, Any]) -> None:
+    """Refuse options that would not be heeded, and moving what nobody looked at."""
+    if given["similarity"] is not None and given["tier"] in ("bytes", "pixels"):
+        raise click.UsageError(f"--similarity is not for --tier {given['tier']}")
     if not given["is_applied"] and (given["reviewed"] or given["trash"]):
         raise click.UsageError("--reviewed and --trash need --apply")
+    if given["reviewed"] and any(given[name] for name in ("where", "prefer", "similarity")):
+        raise click.UsageError("--reviewed goes without --where, --prefer and --similarity")
     if given["other"] is not None and (given["is_applied"] or given["page"] or given["prefer"]):
         raise click.UsageError("--across goes without --apply, --review and --prefer")
     if given["is_applied"] and given["tier"] == "similar" and given["reviewed"] is None:

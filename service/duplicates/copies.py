@@ -13,7 +13,7 @@ from indexer.arrays import BoolArray, Float16Array, FloatArray, IntArray
 from indexer.scoring.exact_cosines import Int32Array, pair_cosines
 from indexer.scoring.keeper_groups import keeper_groups
 from indexer.scoring.pair_calibration import TailFit, fitted_tail, similarity_exceeded_by
-from indexer.scoring.similarity_join import Pairs, SearchRecall, joined_pairs, pairs_between
+from indexer.scoring.similarity_join import DEFAULT_PLAN, Pairs, joined_pairs, pairs_between
 from indexer.scoring.thumbnail_agreement import (
     VECTOR_DIMENSION,
     copy_evidence,
@@ -38,9 +38,9 @@ _TAIL_START, _TAIL_END = 0.4, 0.65
 # cosine of .986 or more for 95 % of 2,800 such copies in Flickr8k.
 _LEAST_THUMBNAIL_SIMILARITY = 0.96
 
-# Each photo is laid over about so many unrelated ones, at some half a millisecond each. The cosine
-# that lets so few through is estimated, and bounded: a frame leaves .68 for 95 % of photos, and
-# below .5 the embedding hardly says more than chance.
+# Each photo is laid over about so many unrelated ones. The cosine that lets so few through is
+# estimated, and bounded: a frame leaves .68 for 95 % of photos, and below .5 the embedding hardly
+# says more than chance.
 _UNRELATED_CANDIDATES = 5
 _CANDIDATE_RANGE = (0.5, 0.75)
 _SAMPLE_ROWS, _SAMPLE_OTHERS = 400, 2000
@@ -67,7 +67,7 @@ def copies_within(material: Material, asked: Asked, *, report: Report | None = N
     by_thumbnail = joined_pairs(
         _turned_vectors(material),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
-        accept=judge.after(by_embedding.recall).accept_by_thumbnail,
+        accept=judge.after_embeddings().accept_by_thumbnail,
         report=_half(report, 1),
     )
     candidates = judge.judged([by_embedding.pairs, by_thumbnail.pairs])
@@ -94,7 +94,7 @@ def copies_between(
         _turned_vectors(left),
         _turned_vectors(right),
         threshold=_LEAST_THUMBNAIL_SIMILARITY,
-        accept=judge.after(by_embedding.recall).accept_by_thumbnail,
+        accept=judge.after_embeddings().accept_by_thumbnail,
         report=_half(report, 1),
     )
     candidates = judge.judged([*by_embedding.blocks, *by_thumbnail.blocks])
@@ -168,9 +168,11 @@ class _Judge:
         is_open[rows] = evidence >= _TAIL_START
         return is_open
 
-    def after(self, by_embedding: SearchRecall) -> "_Judge":
-        """Return the judge of thumbnails: all pairs with close embeddings may be judged by now."""
-        return replace(self, turned_ceiling=self.floor) if by_embedding.share == 1 else self
+    def after_embeddings(self) -> "_Judge":
+        """Return the judge of thumbnails: where all pairs are compared, close ones are judged."""
+        # Not where a recall of 1 was measured in cells: a sample may have missed what others have.
+        is_exact = len(self.left) * len(self.right) <= DEFAULT_PLAN.exact_limit**2
+        return replace(self, turned_ceiling=self.floor) if is_exact else self
 
     def judged(self, found: list[Pairs]) -> _Candidates:
         """Return all pairs once, with their evidence."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.arrays import BoolArray, ByteArray, Float16Array, IntArray
+from indexer.gallery import centred
 from indexer.scoring.exact_cosines import HalfRows, half_rows
 from indexer.scoring.similarity_join import Pairs
 from indexer.spaces import SpaceMap
@@ -83,6 +84,4 @@ class Matches:
 
 def default_map(collection: "Collection") -> SpaceMap:
     """Return the space in which a collection's photos are compared, with its centre."""
-    from indexer.gallery import centred
-
     return centred(collection.chosen_map(None), collection.store)

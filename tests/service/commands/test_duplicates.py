@@ -214,6 +214,7 @@ def test_pairs_for_other_programs(photos, place, tmp_path):
         (["--apply", "--print0"], "--apply goes without --review, --export and --print0"),
         (["--reviewed", "d.json"], "--reviewed and --trash need --apply"),
         (["--trash", "bin"], "--reviewed and --trash need --apply"),
+        (["--apply", "--reviewed", "d.json", "--prefer", "x"], "--reviewed goes without --where"),
         (["--across", "x", "--apply"], "--across goes without --apply, --review and --prefer"),
         (["--across", "x", "--prefer", "y"], "--across goes without"),
         (["--tier", "similar", "--apply"], "are no copies of each other; decide on each with"),

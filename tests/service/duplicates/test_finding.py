@@ -9,14 +9,16 @@ import pytest
 from PIL import Image
 
 from indexer.ingest import IngestProgress
+from indexer.scoring.similarity_join import JoinPlan
 from indexer.settings import Settings
 from indexer.store import create_store, vectors_of
 from schemas.errors import FilterError, InputError
 from schemas.tables import imported_schema
 from service.collection import Collection
+from service.duplicates import copies
 from service.duplicates.finding import find_duplicates
 from service.duplicates.keepers import Preference
-from service.duplicates.material import Asked
+from service.duplicates.material import Asked, Material, default_map
 from service.duplicates.photos import load_photos
 from service.duplicates.searching import first_of_equal
 from tests.fakes import FAKE_DESCRIPTION, FakeEncoder
@@ -254,3 +256,13 @@ def test_no_group_chains(tmp_path):
     for group in listed.groups:
         steps = [int(name[0]) for name in names([group])[0]]
         assert max(abs(step - steps[0]) for step in steps) <= 3
+
+
+def test_close_pairs_are_judged_once_only_where_all_were_compared(collection, monkeypatch):
+    """Cells may miss a pair that its thumbnails lead to, whatever a sample says of them."""
+    photos = load_photos(collection, where=None, preference=Preference())
+    material = Material.of(photos, np.arange(len(photos)), default_map(collection))
+    judge = copies._Judge.of(material, material, Asked())
+    assert judge.after_embeddings().turned_ceiling == judge.floor
+    monkeypatch.setattr(copies, "DEFAULT_PLAN", JoinPlan(exact_limit=len(photos) - 1))
+    assert judge.after_embeddings().turned_ceiling == np.inf
