@@ -23,8 +23,8 @@ from schemas.results import (
     RetrySummary,
     SearchResult,
 )
-from service.commands.lines import counted
 from service.demo import Demo
+from service.lines import counted
 
 # Often enough to see that it lives, rare enough not to fill a log overnight.
 LOG_SECONDS = 5.0

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands.lines import counted
 from service.commands.options import (
     collection_option,
     device_option,
@@ -20,6 +19,7 @@ from service.commands.options import (
     threads_option,
     where_option,
 )
+from service.lines import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from schemas.duplicates import (
     LeakList,
     PairThreshold,
 )
-from service.commands.lines import counted
 from service.duplicates.threshold_text import threshold_text
+from service.lines import counted
 from service.review.page import MAX_GROUPS
 from service.terminal import shown_path
 

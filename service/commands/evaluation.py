@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.commands.evaluation_detection import anomaly, quality
-from service.commands.lines import aligned_lines, counted, shown_share
 from service.commands.options import (
     SPACES,
     axes_options,
@@ -21,6 +20,7 @@ from service.commands.options import (
     threads_option,
     where_option,
 )
+from service.lines import aligned_lines, counted, shown_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands.lines import aligned_lines, counted
 from service.commands.options import (
     SPACES,
     collection_option,
@@ -21,6 +20,7 @@ from service.commands.options import (
     threads_option,
     where_option,
 )
+from service.lines import aligned_lines, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands.lines import counted
 from service.commands.options import (
     SPACES,
     axes_options,
@@ -20,6 +19,7 @@ from service.commands.options import (
     space_or_axes,
     threads_option,
 )
+from service.lines import counted
 
 if TYPE_CHECKING:
     from schemas.labels import LabelSummary

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands.lines import counted
 from service.commands.options import (
     SPACES,
     axes_options,
@@ -21,6 +20,7 @@ from service.commands.options import (
     threads_option,
     where_option,
 )
+from service.lines import counted
 
 if TYPE_CHECKING:
     from schemas.subset import Coverage, Subset, SubsetRest, SubsetSummary

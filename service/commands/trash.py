@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands.lines import counted
 from service.commands.options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -17,6 +16,7 @@ from service.commands.options import (
     json_option,
     settings_from,
 )
+from service.lines import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

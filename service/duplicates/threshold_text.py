@@ -1,7 +1,7 @@
 """A threshold in words."""
 
 from schemas.duplicates import PairThreshold
-from service.commands.lines import shown_share
+from service.lines import shown_share
 
 # Once in so many photos is never: no collection has more.
 _MOST_PHOTOS = 1e9

@@ -15,8 +15,8 @@ from indexer.settings import available_cores
 from schemas.duplicates import DuplicateCopy, DuplicateGroup, DuplicateList, DuplicatePhoto
 from schemas.tiers import Tier
 from service.collection import Collection
-from service.commands.lines import counted, shown_share
 from service.duplicates.threshold_text import threshold_text
+from service.lines import counted, shown_share
 from service.review.thumbnails import NoThumbnail, Thumbnail, thumbnails
 from service.table_files import replaced_file
 

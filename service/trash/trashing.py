@@ -21,7 +21,7 @@ from schemas.duplicates import ReviewedGroup
 from schemas.errors import InputError, StorageError
 from schemas.trash import LeftFile, TrashSummary
 from service.collection import Collection
-from service.commands.lines import counted
+from service.lines import counted
 from service.trash.checking import (
     CheckedShot,
     IndexedPhoto,

@@ -1,6 +1,6 @@
 import pytest
 
-from service.commands.lines import aligned_lines, counted, shown_share
+from service.lines import aligned_lines, counted, shown_share
 
 
 def test_numbers_stand_under_each_other():

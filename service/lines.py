@@ -1,4 +1,4 @@
-"""Tables, shares and counts as text that fits a narrow terminal."""
+"""Tables, shares and counts as text that fits a narrow terminal or a page."""
 
 from collections.abc import Sequence
 

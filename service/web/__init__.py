@@ -1,0 +1,1 @@
+"""What the command line answers, over HTTP and in a page."""
