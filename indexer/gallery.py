@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from indexer.ann import (
+    EXACT_LIMIT,
     AnnIndex,
     DamagedIndexError,
     build_ann_index,
@@ -28,7 +29,7 @@ from indexer.ann import (
 from indexer.arrays import BoolArray, FloatArray, IntArray
 from indexer.scoring.similarity import exact_search
 from indexer.spaces import SpaceMap
-from indexer.store import Store, local_directory
+from indexer.store import Store, local_directory, vectors_of
 from schemas.errors import StorageError
 from schemas.model import Space
 from schemas.results import AnnReport
@@ -82,6 +83,9 @@ class Gallery(Protocol):
             If the condition is not one.
         """
 
+    def vector(self, image_id: int) -> FloatArray | None:
+        """Return a photo's unit vector (d,); None if it is not in the gallery."""
+
 
 def open_gallery(store: Store, space_map: SpaceMap) -> Gallery:
     """Return the gallery of a space, by FAISS where it is installed."""
@@ -133,6 +137,11 @@ class AnnGallery:
         best = np.clip(similarities[0][kept][:top_k], -1.0, 1.0)
         return best, self.image_ids[found[0][kept][:top_k]]
 
+    def vector(self, image_id: int) -> FloatArray | None:
+        """Return a photo's vector as the index has it; see :class:`Gallery`."""
+        rows = np.flatnonzero((self.image_ids == image_id) & ~self.deleted)
+        return self.ann_index.vectors(rows)[0] if len(rows) else None
+
     def differs_from(self, cached: "AnnGallery") -> bool:
         """Return whether the cache that this came from is worth writing anew."""
         n_added = len(self.image_ids) - len(cached.image_ids)
@@ -175,21 +184,44 @@ class StoreGallery:
             best, best_ids = best[order], best_ids[order]
         return np.clip(best, -1.0, 1.0), best_ids
 
+    def vector(self, image_id: int) -> FloatArray | None:
+        """Return a photo's vector from the store; see :class:`Gallery`."""
+        return stored_vector(self.store, self.space_map, image_id)
 
-def open_ann_gallery(store: Store, space_map: SpaceMap) -> AnnGallery:
+
+def stored_vector(store: Store, space_map: SpaceMap, image_id: int) -> FloatArray | None:
+    """Return the unit vector (d,) of a photo in a space; None if there is no such photo."""
+    row = store.images_by_id(np.array([image_id], dtype=np.int64), [space_map.column])
+    if not row.num_rows:
+        return None
+    vector: FloatArray = space_map.image_vectors(vectors_of(row[space_map.column]))[0]
+    return vector
+
+
+def open_ann_gallery(
+    store: Store, space_map: SpaceMap, *, exact_limit: int = EXACT_LIMIT
+) -> AnnGallery:
     """Return the FAISS gallery of a space, from its cache if that can be trusted.
 
     Changes are written back to the cache, unless its folder cannot be written to.
+
+    Parameters
+    ----------
+    store : Store
+    space_map : SpaceMap
+    exact_limit : int
+        Up to so many photos all are compared. Another limit than the usual one has a cache of
+        its own.
     """
     table_version = store.version
-    cached = _load(store, space_map)
+    cached = _load(store, space_map, exact_limit)
     if cached is not None and cached[1].table_version == table_version:
         return cached[0]
     gallery = None if cached is None else _brought_up_to_date(cached[0])
     if gallery is None:
-        gallery = _built(store, space_map)
+        gallery = _built(store, space_map, exact_limit)
     if cached is None or gallery.differs_from(cached[0]):
-        _save(gallery, table_version)
+        _save(gallery, table_version, _cache_name(space_map, exact_limit))
     return gallery
 
 
@@ -230,7 +262,7 @@ def cache_directory(uri: str) -> Path:
     return local_directory(uri) / "ann"
 
 
-def _built(store: Store, space_map: SpaceMap) -> AnnGallery:
+def _built(store: Store, space_map: SpaceMap, exact_limit: int) -> AnnGallery:
     space_map = centred(space_map, store)
     capacity = store.count_images()
     image_ids = np.empty(capacity, np.int64)
@@ -245,7 +277,7 @@ def _built(store: Store, space_map: SpaceMap) -> AnnGallery:
         n_rows += len(block)
     if vectors is None:
         vectors = np.empty((0, _dimension(space_map, store)), np.float32)
-    ann_index = build_ann_index(vectors[:n_rows])
+    ann_index = build_ann_index(vectors[:n_rows], exact_limit=exact_limit)
     no_rows_deleted = np.zeros(n_rows, np.bool_)
     return AnnGallery(store, space_map, image_ids[:n_rows], ann_index, no_rows_deleted, n_rows)
 
@@ -271,7 +303,7 @@ def _brought_up_to_date(gallery: AnnGallery) -> AnnGallery | None:
     if deleted.sum() > MAX_DELETED_ROWS or n_after > MAX_GROWTH * gallery.n_trained:
         return None
     new_ids = [gallery.image_ids]
-    for ids, stored in _added_blocks(gallery.store, gallery.space_map.column, added):
+    for ids, stored in added_blocks(gallery.store, gallery.space_map.column, added):
         gallery.ann_index.add(gallery.space_map.image_vectors(stored))
         new_ids.append(ids)
     image_ids = np.concatenate(new_ids)
@@ -282,9 +314,10 @@ def _brought_up_to_date(gallery: AnnGallery) -> AnnGallery | None:
     )
 
 
-def _added_blocks(
+def added_blocks(
     store: Store, column: str, added: IntArray
 ) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Yield ids and stored vectors, as `Store.vector_blocks`, of ids that were added, ascending."""
     if not len(added):
         return
     # Ids only grow: new rows are those from the first new id on, less any that stood there.
@@ -293,9 +326,9 @@ def _added_blocks(
         yield ids[is_new], stored[is_new]
 
 
-def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
+def _load(store: Store, space_map: SpaceMap, exact_limit: int) -> tuple[AnnGallery, Stamp] | None:
     """Return the cached gallery and its stamp; None if there is none of this map."""
-    directory, cache_name = cache_directory(store.uri), _cache_name(space_map)
+    directory, cache_name = cache_directory(store.uri), _cache_name(space_map, exact_limit)
     stamp = _read_stamp(directory / f"{cache_name}.json")
     expected = (space_map.digest, store.info.created_at)
     if stamp is None or (stamp.map_digest, stamp.created_at) != expected:
@@ -315,8 +348,8 @@ def _load(store: Store, space_map: SpaceMap) -> tuple[AnnGallery, Stamp] | None:
     return AnnGallery(store, placed, image_ids, ann_index, deleted, stamp.n_trained), stamp
 
 
-def _save(gallery: AnnGallery, table_version: int) -> None:
-    directory, cache_name = cache_directory(gallery.store.uri), _cache_name(gallery.space_map)
+def _save(gallery: AnnGallery, table_version: int, cache_name: str) -> None:
+    directory = cache_directory(gallery.store.uri)
     stamp = Stamp(
         created_at=gallery.store.info.created_at,
         space=gallery.space_map.space,
@@ -348,11 +381,12 @@ def _save(gallery: AnnGallery, table_version: int) -> None:
         _drop_old_semantic(directory)
 
 
-def _cache_name(space_map: SpaceMap) -> str:
+def _cache_name(space_map: SpaceMap, exact_limit: int) -> str:
     """Return what the files of a cached index are called: the space, and which of its kind."""
+    kind = "" if exact_limit == EXACT_LIMIT else f"_exact{exact_limit}"
     if space_map.space == "semantic":
-        return f"semantic_{space_map.digest}"
-    return space_map.space
+        return f"semantic_{space_map.digest}{kind}"
+    return f"{space_map.space}{kind}"
 
 
 def _drop_old_semantic(directory: Path) -> None:

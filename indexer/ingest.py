@@ -5,11 +5,12 @@ order of the scan, encodes full batches, and appends large blocks of rows. At mo
 photos are in memory, whatever the collection's size.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -24,6 +25,7 @@ from indexer.embedder import Embedder
 from indexer.encoders.encoder import Encoder
 from indexer.interrupt import deferred_interrupt
 from indexer.known_images import KNOWN_COLUMNS, Key
+from indexer.lock import PROGRESS_NAME
 from indexer.plan import (
     KnownFiles,
     ScanScope,
@@ -41,7 +43,7 @@ from indexer.prepare import (
 from indexer.references import active_scorer
 from indexer.scan import ScannedFile, filesystem_path
 from indexer.settings import Settings
-from indexer.store import Store
+from indexer.store import Store, local_directory
 from indexer.workers import prepared_photos
 from indexer.writer import Writer, failure_record
 from schemas.collection import CollectionInfo, CropEdges
@@ -50,6 +52,9 @@ from schemas.tables import ROOTS_SCHEMA
 
 # A photo of 3:2 has 16 crops beside the input of the image tower, one of 5:1 has 52.
 _PHOTOS_PER_CROPS_PHOTO = 16
+
+# Between two notes of the progress that other processes read.
+_NOTE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,31 @@ class IngestProgress:
     n_failed: int
 
 
+Report = Callable[[IngestProgress], None]
+
+
+def noted_progress(directory: Path) -> IngestProgress | None:
+    """Return how far the ingest is that writes to a collection, None if that is not known.
+
+    Parameters
+    ----------
+    directory : Path
+        The collection's folder on this machine. A run that was killed leaves its last note there:
+        ask :func:`indexer.lock.lock_holder` first.
+    """
+    try:
+        return IngestProgress(**json.loads((directory / PROGRESS_NAME).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def ingest(
     folders: Sequence[Path],
     *,
     store: Store,
     open_encoder: Callable[[], Encoder],
     settings: Settings,
-    report: Callable[[IngestProgress], None],
+    report: Report,
     confirm_deletions: bool = False,
 ) -> IngestSummary:
     """Bring a collection up to date with folders on disk.
@@ -124,7 +147,7 @@ def retry_failures(
     store: Store,
     open_encoder: Callable[[], Encoder],
     settings: Settings,
-    report: Callable[[IngestProgress], None],
+    report: Report,
 ) -> RetrySummary:
     """Try failed files again, even those that did not change.
 
@@ -196,8 +219,9 @@ class _Run:
         # Rows of photos that were moved or replaced in this run.
         self._has_left: BoolArray = np.zeros(len(known.images), np.bool_)
 
-    def work_through(self, report: Callable[[IngestProgress], None]) -> bool:
+    def work_through(self, report: Report) -> bool:
         """Work on all files of the plans; return whether the user interrupted."""
+        report = _noting(local_directory(self._store.uri), report)
         for plan in self._plans:
             for failure in plan.new_failures:
                 self._failed.append((failure.root, failure.path))
@@ -342,6 +366,28 @@ class _Run:
         """Return the row of the photo that has a file's place, unless it left it in this run."""
         row = self._known.images.row_at((file.root, file.path))
         return None if row is None or self._has_left[row] else row
+
+
+def _noting(directory: Path, report: Report) -> Report:
+    """Return a report that also leaves a note for other processes, about once a second.
+
+    It goes with the writer's lock, so that it holds while the search index is built as well.
+    """
+    draft = directory / f"{PROGRESS_NAME}.new"
+    due = 0.0
+
+    def note_and_report(progress: IngestProgress) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due or progress.n_done == progress.n_total:
+            due = now + _NOTE_SECONDS
+            # A courtesy, as the name of the lock's holder is: a full disk is no error of it.
+            with suppress(OSError):
+                draft.write_text(json.dumps(asdict(progress)), encoding="utf-8")
+                draft.replace(directory / PROGRESS_NAME)
+        report(progress)
+
+    return note_and_report
 
 
 def _crop_edges(info: CollectionInfo) -> CropEdges | None:

@@ -55,6 +55,19 @@ class PhotoFailure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """A photo that is searched by: `pixels` is the uint8 input (h, w, 3) of the image tower.
+
+    `width` and `height` are those of the upright photo at full size, `format` the recognised one.
+    """
+
+    pixels: ByteArray
+    width: int
+    height: int
+    format: str
+
+
 Prepared = PreparedPhoto | KnownContent | PhotoFailure
 
 
@@ -107,8 +120,26 @@ def prepare_query(path: Path, *, preprocessing: Preprocessing, max_pixels: int) 
         If it cannot be read or decoded.
     """
     _, content = _read_path(path)
+    return prepare_bytes(content, preprocessing=preprocessing, max_pixels=max_pixels).pixels
+
+
+def prepare_bytes(
+    content: bytes, *, preprocessing: Preprocessing, max_pixels: int
+) -> PreparedQuery:
+    """Return the encoder input of a photo that is given as bytes, with its size and format.
+
+    Raises
+    ------
+    PhotoError
+        If they cannot be decoded.
+    """
     photo = decode_photo(content, min_side=decoding_side(preprocessing), max_pixels=max_pixels)
-    return preprocess(photo.pixels, preprocessing, extent=photo.extent)
+    return PreparedQuery(
+        pixels=preprocess(photo.pixels, preprocessing, extent=photo.extent),
+        width=photo.width,
+        height=photo.height,
+        format=photo.format,
+    )
 
 
 def _read(file: ScannedFile) -> tuple[ScannedFile, bytes]:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ READ_ROWS = 8192
 
 # LanceDB evaluates a long IN list once per row; blocks keep the filter cheap and short.
 IDS_PER_FILTER = 1000
+
+REMEMBERED_CONDITIONS = 8
+"""Of a million photos that match, the ids take 8 MB."""
 
 INDEXED_ROWS = 10_000
 """Below this a scan of the key column takes a few milliseconds and needs no index."""
@@ -89,6 +93,7 @@ class Store:
             update={"schema_version": stored[0]["schema_version"]}
         )
         self._projectors = stored[0]["projectors"]
+        self._matching = lru_cache(REMEMBERED_CONDITIONS)(self._matching_at)
 
     @property
     def version(self) -> int:
@@ -139,7 +144,14 @@ class Store:
         return table.take(pa.array(rows, pa.int64()))
 
     def matching_ids(self, where: str) -> IntArray:
-        """Return the ids (int64, ascending) of the photos that match a SQL condition."""
+        """Return the ids (int64, ascending) of the photos that match a SQL condition.
+
+        Whoever pages through what matches asks again and again: the answers to the last
+        conditions are kept until the photos change, and must not be written into.
+        """
+        return self._matching(self.version, where)
+
+    def _matching_at(self, version: int, where: str) -> IntArray:  # noqa: ARG002 - a part of the key
         return np.sort(_column(self._read("images", ["image_id"], where)))
 
     def vector_blocks(
@@ -225,6 +237,11 @@ class Store:
         """
         return self._read("failures", where=where)
 
+    def count_failures(self) -> int:
+        """Return the number of files that could not be indexed."""
+        with self._errors():
+            return int(self._tables["failures"].count_rows())
+
     def replace_failures(self, rows: pa.Table) -> None:
         """Make `rows` (FAILURES_SCHEMA) the whole list of failures."""
         with self._errors():
@@ -284,11 +301,11 @@ class Store:
     def delete_reference(self, name: str) -> None:
         """Remove an anomaly reference; the scores it gave stay."""
         with self._errors():
-            self._tables["references"].delete(f"name = {_quoted(name)}")
+            self._tables["references"].delete(f"name = {quoted(name)}")
 
     def activate_reference(self, name: str | None) -> None:
         """Make one anomaly reference the active one, or none."""
-        is_active = "false" if name is None else f"name = {_quoted(name)}"
+        is_active = "false" if name is None else f"name = {quoted(name)}"
         with self._errors():
             if self._tables["references"].count_rows():
                 self._tables["references"].update(values_sql={"is_active": is_active})
@@ -529,5 +546,6 @@ def _ids_condition(image_ids: IntArray) -> str:
     return f"image_id IN ({', '.join(map(str, image_ids.tolist())) or 'NULL'})"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return text as a string in a SQL condition."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Prepare photos in processes of their own, so that no file can hang, crash or stop a run.
+"""Work on photos in processes of their own, so that no file can hang, crash or stop the caller.
 
 A thread cannot be stopped inside a decoder that never returns, and a decoder that crashes takes
 its process along. Here that process holds nothing but one photo: it is ended, the file is
@@ -9,10 +9,10 @@ import ctypes
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Container, Generator, Iterable
+from collections.abc import Container, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -71,18 +71,13 @@ def prepared_photos(
     PreparedPhoto, KnownContent or PhotoFailure
         One for each file.
     """
-    workers = [PhotoWorker(prepare, seconds=file_seconds) for _ in range(n_workers)]
-    # The last one used is used next: a handful of photos starts no more processes than it needs.
-    idle: LifoQueue[PhotoWorker] = LifoQueue()
-    for worker in workers:
-        idle.put(worker)
+    workers = WorkerPool(
+        partial(_prepare, prepare=prepare), n_workers=n_workers, seconds=file_seconds
+    )
 
     def prepare_next(file: ScannedFile) -> Prepared:
-        worker = idle.get()
-        try:
-            return worker.prepare(file, known_hashes)
-        finally:
-            idle.put(worker)
+        with workers.idle() as worker:
+            return _prepared(file, worker, known_hashes, seconds=file_seconds)
 
     waiting = iter(files)
     pool = ThreadPoolExecutor(n_workers, "prepare", initializer=_leave_interrupts_to_main_thread)
@@ -96,81 +91,36 @@ def prepared_photos(
             yield prepared
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.stop()
+        workers.stop()
         pool.shutdown(wait=True)
 
 
-class PhotoWorker:
-    """A process that prepares one photo at a time; started when needed, replaced when lost.
+def _prepared(
+    file: ScannedFile, worker: "Worker", known_hashes: Container[str], *, seconds: float
+) -> Prepared:
+    """Prepare one photo; running out of time and a crash are failures of this photo."""
+    stage: Stage = "read"
+    try:
+        answer = worker.exchange(file)
+        if isinstance(answer, str):
+            stage = "decode"
+            answer = worker.exchange(answer in known_hashes)
+    except TimeoutError:
+        reason = (
+            f"takes longer than {seconds:g} s to {stage}; raise ISOPHOTE_FILE_SECONDS, "
+            "or --file-seconds of `isophote failures --retry`"
+        )
+        return PhotoFailure(file, stage, "TimeoutError", reason)
+    except WorkerLostError as error:
+        reason = f"ends the process that is to {stage} it ({error})"
+        return PhotoFailure(file, stage, "Crash", reason)
+    prepared: Prepared = answer
+    return prepared
 
-    Parameters
-    ----------
-    prepare : PreparePhoto
-    seconds : float
-        Limit for reading a photo, and for decoding it.
-    """
 
-    def __init__(self, prepare: PreparePhoto, *, seconds: float) -> None:
-        self._prepare = prepare
-        self._seconds = seconds
-        self._running: tuple[BaseProcess, Connection] | None = None
-        self._is_stopped = False
-        self._lock = Lock()
-
-    def prepare(self, file: ScannedFile, known_hashes: Container[str]) -> Prepared:
-        """Prepare one photo; running out of time and a crash are failures of this photo."""
-        process, connection = self._started()
-        stage: Stage = "read"
-        try:
-            connection.send(file)
-            answer = self._received(connection)
-            if isinstance(answer, str):
-                stage = "decode"
-                connection.send(answer in known_hashes)
-                answer = self._received(connection)
-        except TimeoutError:
-            self._end()
-            reason = (
-                f"takes longer than {self._seconds:g} s to {stage}; raise ISOPHOTE_FILE_SECONDS, "
-                "or --file-seconds of `isophote failures --retry`"
-            )
-            return PhotoFailure(file, stage, "TimeoutError", reason)
-        except (EOFError, OSError):
-            self._end()
-            reason = f"ends the process that is to {stage} it ({_ending(process)})"
-            return PhotoFailure(file, stage, "Crash", reason)
-        prepared: Prepared = answer
-        return prepared
-
-    def stop(self) -> None:
-        """End the process for good; a photo that it is at fails. Any thread may call this."""
-        with self._lock:
-            self._is_stopped = True
-            if self._running is not None:
-                self._running[0].kill()
-
-    def _started(self) -> tuple[BaseProcess, Connection]:
-        with self._lock:
-            if self._running is None:
-                self._running = _start(self._prepare, seconds=self._seconds)
-                if self._is_stopped:
-                    self._running[0].kill()
-            return self._running
-
-    def _received(self, connection: Connection) -> Any:
-        if not connection.poll(self._seconds):
-            raise TimeoutError
-        return connection.recv()
-
-    def _end(self) -> None:
-        with self._lock:
-            if self._running is not None:
-                process, connection = self._running
-                process.kill()
-                process.join(_ENDED_SECONDS)
-                connection.close()
-            self._running = None
+def _prepare(file: ScannedFile, connection: Connection, *, prepare: PreparePhoto) -> Prepared:
+    """Prepare one photo, in a worker process."""
+    return prepare(file, known_hashes=_HashesOfParent(connection))
 
 
 class _HashesOfParent:
@@ -184,10 +134,118 @@ class _HashesOfParent:
         return bool(self._connection.recv())
 
 
-def _start(prepare: PreparePhoto, *, seconds: float) -> tuple[BaseProcess, Connection]:
+class WorkerLostError(Exception):
+    """A worker process that ended before it answered; the message says how."""
+
+
+class Work(Protocol):
+    """What a worker process does with a message; it may ask back over the connection."""
+
+    def __call__(self, message: Any, connection: Connection, /) -> Any:
+        """Return the answer."""
+
+
+class Worker:
+    """One process of a :class:`WorkerPool`."""
+
+    def __init__(self, work: Work, *, seconds: float) -> None:
+        self._work = work
+        self._seconds = seconds
+        self._running: tuple[BaseProcess, Connection] | None = None
+        self._is_stopped = False
+        self._lock = Lock()
+
+    def exchange(self, message: object) -> Any:
+        """Send a message and return what comes back; the process ends if nothing does.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes too long.
+        WorkerLostError
+            If the process ends first.
+        """
+        process, connection = self._started()
+        try:
+            connection.send(message)
+            if connection.poll(self._seconds):
+                return connection.recv()
+        except (EOFError, OSError) as error:
+            self._end()
+            raise WorkerLostError(_ending(process)) from error
+        self._end()
+        raise TimeoutError
+
+    def bury(self) -> None:
+        """Forget a process that ended while it had nothing to do, as when memory ran out."""
+        if self._running is not None and not self._running[0].is_alive():
+            self._end()
+
+    def stop(self) -> None:
+        """End the process for good. Any thread may call this."""
+        with self._lock:
+            self._is_stopped = True
+            if self._running is not None:
+                self._running[0].kill()
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        with self._lock:
+            if self._running is None:
+                if self._is_stopped:
+                    raise WorkerLostError("it was stopped")
+                self._running = _start(self._work, seconds=self._seconds)
+            return self._running
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._running is not None:
+                process, connection = self._running
+                process.kill()
+                process.join(_ENDED_SECONDS)
+                connection.close()
+            self._running = None
+
+
+class WorkerPool:
+    """Processes that work on one message at a time; started when needed, replaced when lost.
+
+    Parameters
+    ----------
+    work : Work
+        Pickled for the processes, and called there.
+    n_workers : int
+        Processes, at most.
+    seconds : float
+        How long a process may take to answer.
+    """
+
+    def __init__(self, work: Work, *, n_workers: int, seconds: float) -> None:
+        self._workers = [Worker(work, seconds=seconds) for _ in range(n_workers)]
+        # The last one used is used next: a handful of photos starts no more than it needs.
+        self._idle: LifoQueue[Worker] = LifoQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    @contextmanager
+    def idle(self) -> Iterator[Worker]:
+        """Wait for a worker and have it for a block."""
+        worker = self._idle.get()
+        try:
+            worker.bury()
+            yield worker
+        finally:
+            self._idle.put(worker)
+
+    def stop(self) -> None:
+        """End all processes for good; what they work on is lost. Any thread may call this."""
+        for worker in self._workers:
+            worker.stop()
+
+
+def _start(work: Work, *, seconds: float) -> tuple[BaseProcess, Connection]:
     context = _process_context()
     ours, theirs = context.Pipe()
-    arguments = (theirs, prepare, 2 * seconds + _ENDED_SECONDS)
+    arguments = (theirs, work, 2 * seconds + _ENDED_SECONDS)
     process = context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
     process.start()
     # Ours alone is left: the process sees the end of the pipe however this one ends.
@@ -205,17 +263,16 @@ def _process_context() -> BaseContext:
     return context
 
 
-def _serve(connection: Connection, prepare: PreparePhoto, seconds: float) -> None:
-    """Prepare photos until the parent is gone."""
+def _serve(connection: Connection, work: Work, seconds: float) -> None:
+    """Work until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
-    known_hashes = _HashesOfParent(connection)
     try:
         while True:
-            file = connection.recv()
+            message = connection.recv()
             # The parent ends what hangs. If it was killed itself, the alarm does.
             _set_alarm(seconds)
-            connection.send(prepare(file, known_hashes=known_hashes))
+            connection.send(work(message, connection))
             _set_alarm(0)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

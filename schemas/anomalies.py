@@ -145,9 +145,10 @@ class RankedAnomaly(Record):
 class AnomalyList(Record):
     """What `isophote anomalies list` prints, the most anomalous first.
 
-    `n_unscored` of the selected photos have no score from the reference.
+    `n_scored` of the selected photos have a score from the reference, `n_unscored` have none.
     """
 
     reference: str
+    n_scored: int
     n_unscored: int
     photos: list[RankedAnomaly]

@@ -6,8 +6,11 @@
     ├── InputError                 a path, query or option that cannot be used
     │   ├── FilterError            a --where condition the store does not accept
     │   ├── UnsupportedSpaceError  a space that this model cannot serve
+    │   ├── UnknownPhotoError      an id that no photo has
     │   └── UnknownModelError      photos or texts for a model known by its vectors only
     ├── PhotoError                 one file that cannot be indexed; recorded, never fatal
+    ├── ForbiddenError             a change that a service was not started for
+    ├── GoneError                  a photo's file that is not there as it was indexed
     ├── ModelError                 an unknown model, or weights that are missing or damaged
     ├── MissingExtraError          an optional dependency that is not installed
     └── CollectionError            a collection that cannot be used as asked
@@ -43,6 +46,19 @@ class UnsupportedSpaceError(InputError):
     """A space of similarity that the model cannot serve."""
 
 
+class UnknownPhotoError(InputError):
+    """An id that no photo of the collection has.
+
+    Parameters
+    ----------
+    image_id : int or str
+        As it was asked for.
+    """
+
+    def __init__(self, image_id: int | str) -> None:
+        super().__init__(f"no photo has the id {image_id}; ids stand beside the hits of a search")
+
+
 class UnknownModelError(InputError):
     """Photos or texts to embed for a collection whose model is known by its vectors only."""
 
@@ -62,6 +78,14 @@ class PhotoError(IsophoteError):
         super().__init__(reason)
         self.stage: Stage = stage
         self.reason = reason
+
+
+class ForbiddenError(IsophoteError):
+    """A change that a service was not started for."""
+
+
+class GoneError(IsophoteError):
+    """A photo's file that is not there any more as it was indexed."""
 
 
 class ModelError(IsophoteError):

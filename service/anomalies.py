@@ -36,6 +36,8 @@ from service.collection import Collection
 # Standard deviations from which on a photo is called far: a sixth of the normal ones are.
 FAR = 1.0
 
+_RANKED_COLUMNS = ("root", "path", *ANOMALY_COLUMNS)
+
 # Words that a reason names; all of them are in the collection.
 REASON_WORDS = 3
 
@@ -89,6 +91,7 @@ def rank_anomalies(
     *,
     top_k: int = 10,
     where: str | None = None,
+    offset: int = 0,
 ) -> AnomalyList:
     """Return the most anomalous photos by a reference, and why they are.
 
@@ -101,6 +104,8 @@ def rank_anomalies(
         At least 1; fewer come back where fewer have a score.
     where : str, optional
         SQL condition on the columns of `images`.
+    offset : int
+        How many of the first are passed over.
 
     Raises
     ------
@@ -120,15 +125,29 @@ def rank_anomalies(
             f"no photo has a score from the anomaly reference {chosen!r} yet; run "
             f"`isophote anomalies score {shlex.quote(chosen)}`"
         )
-    best = scored.sort_by([("anomaly", "descending"), ("image_id", "ascending")]).slice(0, top_k)
-    columns = ["root", "path", *ANOMALY_COLUMNS]
-    rows = store.images_by_id(np.asarray(best["image_id"], np.int64), columns).to_pylist()
+    best = scored.sort_by([("anomaly", "descending"), ("image_id", "ascending")])
+    image_ids = np.asarray(best["image_id"], np.int64)[offset : offset + top_k]
+    rows = store.images_by_id(image_ids, _RANKED_COLUMNS).to_pylist()
     settings = _settings_of(store, chosen)
     return AnomalyList(
         reference=chosen,
+        n_scored=len(scored),
         n_unscored=len(selected) - len(scored),
         photos=[_ranked(row, settings) for row in rows],
     )
+
+
+def anomaly_of(collection: Collection, image_id: int) -> tuple[str, RankedAnomaly] | None:
+    """Return the reference that a photo's score is from, and the score with its reason.
+
+    None where there is no score, or no such photo.
+    """
+    store = collection.store
+    rows = store.images_by_id(np.array([image_id], np.int64), _RANKED_COLUMNS).to_pylist()
+    if not rows or rows[0]["anomaly"] is None:
+        return None
+    name = rows[0]["anomaly_reference"]
+    return name, _ranked(rows[0], _settings_of(store, name))
 
 
 def _chosen_name(store: Store, name: str | None) -> str:

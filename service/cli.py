@@ -33,6 +33,7 @@ from service.commands.options import (
     where_option,
 )
 from service.commands.quality import quality
+from service.commands.serving import serve
 from service.commands.subset import subset
 from service.commands.trash import undo
 
@@ -216,6 +217,7 @@ for _command in (
     label,
     model,
     quality,
+    serve,
     subset,
     undo,
 ):

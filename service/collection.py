@@ -1,32 +1,53 @@
 """Open, create and compare collections."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
+from threading import RLock
 
+import pyarrow as pa
+
+from indexer.arrays import FloatArray, IntArray
 from indexer.encoders.encoder import Encoder
 from indexer.encoders.opening import open_encoder
 from indexer.encoders.projected import ProjectingEncoder
 from indexer.gallery import Gallery, ann_reports, open_gallery
+from indexer.growing_gallery import caught_up
 from indexer.preprocess import preprocessing_fingerprint
 from indexer.settings import Settings
-from indexer.spaces import SpaceMap, projectors_digest, resolved_band, space_map
+from indexer.spaces import SpaceMap, projectors_digest, resolved_band, space_map, text_vectors
 from indexer.store import Store, disk_bytes, open_store
 from schemas.collection import SCHEMA_VERSION, CollectionInfo, ModelSource
 from schemas.errors import MismatchError, UnknownModelError
 from schemas.model import Band, Space
 from schemas.results import CollectionReport, RootReport
 from service.axes import AxesChoice, semantic_map
+from service.photo_table import COLUMNS, PhotoTable
+
+GalleryKey = tuple[Space, AxesChoice | None]
+
+REMEMBERED_TEXTS = 4096
+"""At 512 dimensions their embeddings take 8 MB."""
 
 
 @dataclass(slots=True)
 class Collection:
-    """An open collection with what is needed to query it, each part opened when first used."""
+    """An open collection with what is needed to query it, each part opened when first used.
+
+    Any number of threads may ask it. `photo_table` has what lists show of photos in memory, for
+    those who ask often; `open_gallery` opens the photos of a space.
+    """
 
     store: Store
     settings: Settings
     _encoder: Encoder | None = None
-    _galleries: dict[tuple[Space, AxesChoice | None], Gallery] = field(default_factory=dict)
+    _galleries: dict[GalleryKey, Gallery] = field(default_factory=dict)
+    photo_table: PhotoTable | None = None
+    open_gallery: Callable[[Store, SpaceMap], Gallery] = open_gallery
+    _opening: RLock = field(default_factory=RLock)
+    _text_embedding: Callable[[str], FloatArray] | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -39,9 +60,34 @@ class Collection:
         MismatchError
             If what opens under its name is not what embedded the photos.
         """
-        if self._encoder is None:
-            self._encoder = open_collection_encoder(self.store.info, self.settings)
-        return self._encoder
+        with self._opening:
+            if self._encoder is None:
+                self._encoder = open_collection_encoder(self.store.info, self.settings)
+            return self._encoder
+
+    def text_embedding(self, text: str) -> FloatArray:
+        """Return the unit embedding (1, d) of a text in the space `clip`; the last are kept.
+
+        Raises
+        ------
+        ModelError, MissingExtraError, MismatchError
+            If the model cannot be opened; see `encoder`.
+        """
+        if self._text_embedding is None:
+            encoder, projectors = self.encoder, self.store.projectors
+
+            @lru_cache(REMEMBERED_TEXTS)
+            def embedded(text: str) -> FloatArray:
+                return text_vectors(encoder.encode_texts([text]), projectors)
+
+            self._text_embedding = embedded
+        return self._text_embedding(text)
+
+    def photos_by_id(self, image_ids: IntArray, columns: Sequence[str]) -> pa.Table:
+        """Return columns of photos, in the order of the ids; unknown ids are left out."""
+        if self.photo_table is not None and set(columns).issubset(COLUMNS):
+            return self.photo_table.photos(image_ids, columns)
+        return self.store.images_by_id(image_ids, columns)
 
     def space_map(self, space: Space, axes: AxesChoice | None = None) -> SpaceMap:
         """Return how stored vectors come into a space.
@@ -80,9 +126,27 @@ class Collection:
         content counts.
         """
         key = (space, (axes or AxesChoice()) if space == "semantic" else None)
+        # Whoever asks for one that is open does not wait while another is being opened.
         if key not in self._galleries:
-            self._galleries[key] = open_gallery(self.store, self.space_map(space, axes))
+            with self._opening:
+                if key not in self._galleries:
+                    placed = self.space_map(space, axes)
+                    self._galleries[key] = self.open_gallery(self.store, placed)
         return self._galleries[key]
+
+    def followed_by(self, photo_table: PhotoTable) -> "Collection":
+        """Return the collection of the photos that there are now, with all that is open.
+
+        Parameters
+        ----------
+        photo_table : PhotoTable
+            The photos that there are now.
+        """
+        galleries = {
+            key: caught_up(gallery, photo_table.image_ids)
+            for key, gallery in self._galleries.copy().items()
+        }
+        return replace(self, photo_table=photo_table, _galleries=galleries)
 
 
 def open_collection(settings: Settings) -> Collection:
@@ -202,7 +266,7 @@ def collection_report(collection: Collection) -> CollectionReport:
         collection=store.uri,
         info=store.info,
         n_images=store.count_images(),
-        n_failures=store.failures().num_rows,
+        n_failures=store.count_failures(),
         roots=[RootReport.model_validate(row) for row in store.roots().to_pylist()],
         ann=ann_reports(store),
         n_bytes=disk_bytes(store.uri),

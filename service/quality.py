@@ -62,6 +62,7 @@ def rank_quality(
     top_k: int | None = None,
     percent: float | None = None,
     where: str | None = None,
+    offset: int = 0,
 ) -> QualityList:
     """Return the photos of the lowest or highest quality, and what their score is due to.
 
@@ -76,6 +77,8 @@ def rank_quality(
         Instead: this share of those that match, above 0 and at most 100, rounded up.
     where : str, optional
         Only photos for which this SQL condition holds.
+    offset : int
+        How many of the first are passed over.
 
     Raises
     ------
@@ -96,13 +99,24 @@ def rank_quality(
     image_ids = _ids(table)
     rank = np.lexsort((image_ids, quality if order == "worst" else -quality))
     # NaN sorts last in either direction.
-    listed = rank[: min(length, n_rated)]
+    listed = rank[offset : min(offset + length, n_rated)]
     return QualityList(
         order=order,
         n_rated=n_rated,
         n_unrated=len(quality) - n_rated,
         photos=_rated_photos(collection, image_ids[listed], table),
     )
+
+
+def rated_photo(collection: Collection, image_id: int) -> RatedPhoto | None:
+    """Return one photo's quality with what it is due to; None without a quality, or a photo."""
+    ids = np.array([image_id], dtype=np.int64)
+    rows = collection.store.images_by_id(ids, ["quality"])
+    if not rows.num_rows or rows["quality"].null_count:
+        return None
+    cues = _embedding_cues(collection)
+    everyone = collection.store.images(cues) if cues else rows
+    return _rated_photos(collection, ids, everyone)[0]
 
 
 def quality_thresholds(collection: Collection, *, where: str | None = None) -> QualityThresholds:

@@ -2,18 +2,20 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from indexer.arrays import FloatArray, IntArray
+from indexer.encoders.encoder import EncodedImages
+from indexer.gallery import Gallery
 from indexer.scan import PHOTO_EXTENSIONS, joined_path, stored_path
 from indexer.scoring.similarity import composed_query
-from indexer.spaces import SpaceMap, require_space, text_vectors
-from indexer.store import vectors_of
-from schemas.errors import InputError
+from indexer.spaces import encoded_column, require_space
+from indexer.store import quoted
+from schemas.errors import InputError, UnknownPhotoError
 from schemas.model import Space
 from schemas.results import Hit, SearchResult
 from service.axes import AxesChoice
@@ -44,6 +46,13 @@ class PhotoFile:
     path: Path
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedPhoto:
+    """A photo that came without a path, as the collection's encoder saw it."""
+
+    encoded: EncodedImages
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPhoto:
     """A photo of the collection."""
@@ -59,7 +68,7 @@ class Query:
     weight: float = 1.0
 
 
-Content = Words | EmbeddedWords | PhotoFile | StoredPhoto
+Content = Words | EmbeddedWords | PhotoFile | EncodedPhoto | StoredPhoto
 
 MAX_WEIGHT = 1e6
 """Beside more, the other queries would vanish in the rounding of float32."""
@@ -70,6 +79,9 @@ MAX_ID_DIGITS = 18
 _WEIGHTED = re.compile(r"(?P<content>.+)\^(?P<weight>\d+(\.\d*)?|\.\d+)", re.DOTALL)
 _STORED = re.compile(r"id:(?P<image_id>\d+)")
 _WORDS_PREFIX = "text:"
+_UPLOAD_PREFIX = "upload:"
+
+Uploaded = Callable[[str], EncodedPhoto]
 
 
 def parse_query(text: str, *, sign: int = 1) -> Query:
@@ -88,15 +100,35 @@ def parse_query(text: str, *, sign: int = 1) -> Query:
     InputError
         If it is empty, looks like a path that does not exist, or is a folder.
     """
-    weight = 1.0
-    matched = _WEIGHTED.fullmatch(text)
-    if matched and not _is_file(text):
-        text, weight = matched["content"], float(matched["weight"])
-    if not text.removeprefix(_WORDS_PREFIX).strip():
-        raise InputError("a query is empty; give words, a photo, or id:N")
-    if not 0 < weight <= MAX_WEIGHT:
-        raise InputError(f"the query {text!r} has weight {weight:g}; give one up to {MAX_WEIGHT:g}")
+    if _is_file(text):
+        return Query(PhotoFile(Path(text).expanduser()), sign)
+    text, weight = _weighed(text)
     return Query(_content(text), sign * weight)
+
+
+def parse_sent_query(text: str, *, uploads: Uploaded, sign: int = 1) -> Query:
+    """Read a query as a client sends it: `id:N`, `upload:ID` or words, and never a path.
+
+    Parameters
+    ----------
+    text : str
+        With `^WEIGHT` at its end, if it is not to count 1.
+    uploads : callable
+        Returns the photo of an upload's id.
+    sign : int
+        1, or -1 for what is to be avoided.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or there is no such upload any more.
+    """
+    text, weight = _weighed(text)
+    if text.startswith(_UPLOAD_PREFIX):
+        content: Content = uploads(text.removeprefix(_UPLOAD_PREFIX))
+    else:
+        content = _stored_photo(text) or _words(text.removeprefix(_WORDS_PREFIX).strip())
+    return Query(content, sign * weight)
 
 
 def with_given_embeddings(
@@ -164,6 +196,36 @@ def search(
     InputError
         If the queries, the space or the condition cannot be used.
     """
+    found = find(
+        collection, queries, top_k=top_k, where=where, space=space, include_self=include_self
+    )
+    hits = _hits(collection, found.similarities, found.image_ids)
+    return SearchResult(space=found.space, n_searched=found.n_searched, hits=hits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Photos nearest to a combination of queries, best first, of `n_searched` in `space`.
+
+    `image_ids` is int64 (n,), `similarities` float32 (n,) their cosines in [-1, 1].
+    """
+
+    space: Space
+    n_searched: int
+    image_ids: IntArray
+    similarities: FloatArray
+
+
+def find(
+    collection: Collection,
+    queries: Sequence[Query],
+    *,
+    top_k: int,
+    where: str | None = None,
+    space: Space | AxesChoice | None = None,
+    include_self: bool = False,
+) -> Found:
+    """Return what :func:`search` does, without reading what is known of the photos."""
     if top_k < 1:
         raise InputError(f"the number of hits must be at least 1, got {top_k}")
     if not any(query.weight > 0 for query in queries):
@@ -173,21 +235,17 @@ def search(
     chosen = _chosen_space(collection, queries, asked)
     n_searched = collection.store.count_images(where)
     gallery = collection.gallery(chosen, axes)
-    located = [_located(collection, query.content, gallery.space_map) for query in queries]
+    located = [_located(collection, query.content, gallery) for query in queries]
     query_vector = _composed([part.vector for part in located], queries)
     own_ids = [part.image_id for part in located if part.image_id is not None]
     excluded = [] if include_self else own_ids
     if not n_searched:
-        return SearchResult(space=chosen, n_searched=0, hits=[])
+        return Found(chosen, 0, np.empty(0, np.int64), np.empty(0, np.float32))
     # Room for a billion hits would be allocated if a billion were asked for.
     n_wanted = min(top_k + len(excluded), n_searched)
     similarities, image_ids = gallery.search(query_vector, top_k=n_wanted, where=where)
     kept = np.flatnonzero(~np.isin(image_ids, excluded))[:top_k]
-    return SearchResult(
-        space=chosen,
-        n_searched=n_searched,
-        hits=_hits(collection, similarities[kept], image_ids[kept]),
-    )
+    return Found(chosen, n_searched, image_ids[kept], similarities[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,29 +256,28 @@ class _LocatedQuery:
     image_id: int | None = None
 
 
-def _located(collection: Collection, content: Content, space_map: SpaceMap) -> _LocatedQuery:
+def _located(collection: Collection, content: Content, gallery: Gallery) -> _LocatedQuery:
+    space_map = gallery.space_map
     if isinstance(content, Words):
-        features = collection.encoder.encode_texts([content.text])
-        embeddings = text_vectors(features, collection.store.projectors)
-        return _LocatedQuery(space_map.text_vectors(embeddings)[0])
+        embedding = collection.text_embedding(content.text)
+        return _LocatedQuery(space_map.text_vectors(embedding)[0])
     if isinstance(content, EmbeddedWords):
         return _LocatedQuery(space_map.text_vectors(content.embedding[np.newaxis])[0])
+    if isinstance(content, EncodedPhoto):
+        stored = encoded_column(content.encoded, space_map.column)
+        return _LocatedQuery(space_map.image_vectors(stored)[0])
     if isinstance(content, StoredPhoto):
-        return _LocatedQuery(
-            _stored_vector(collection, content.image_id, space_map), content.image_id
-        )
+        return _LocatedQuery(_stored_vector(gallery, content.image_id), content.image_id)
     image_id, is_unchanged = _indexed(collection, content.path)
     if image_id is not None and is_unchanged:
-        return _LocatedQuery(_stored_vector(collection, image_id, space_map), image_id)
+        return _LocatedQuery(_stored_vector(gallery, image_id), image_id)
     return _LocatedQuery(encoded_vectors(collection, [content.path], space_map)[0], image_id)
 
 
-def _stored_vector(collection: Collection, image_id: int, space_map: SpaceMap) -> FloatArray:
-    ids = np.array([image_id], dtype=np.int64)
-    row = collection.store.images_by_id(ids, [space_map.column])
-    if not row.num_rows:
-        raise InputError(_no_such_id(image_id))
-    vector: FloatArray = space_map.image_vectors(vectors_of(row[space_map.column]))[0]
+def _stored_vector(gallery: Gallery, image_id: int) -> FloatArray:
+    vector = gallery.vector(image_id)
+    if vector is None:
+        raise UnknownPhotoError(image_id)
     return vector
 
 
@@ -246,7 +303,7 @@ def _indexed(collection: Collection, path: Path) -> tuple[int | None, bool]:
 
 
 def _quoted(path: Path) -> str:
-    return "'" + stored_path(str(path)).replace("'", "''") + "'"
+    return quoted(stored_path(str(path)))
 
 
 def _composed(vectors: Sequence[FloatArray], queries: Sequence[Query]) -> FloatArray:
@@ -272,10 +329,7 @@ def _chosen_space(collection: Collection, queries: Sequence[Query], asked: Space
 
 def _hits(collection: Collection, similarities: FloatArray, image_ids: IntArray) -> list[Hit]:
     columns = ["image_id", "root", "path", *_SHOWN]
-    rows = {
-        row["image_id"]: row
-        for row in collection.store.images_by_id(image_ids, columns).to_pylist()
-    }
+    rows = {row["image_id"]: row for row in collection.photos_by_id(image_ids, columns).to_pylist()}
     return [
         Hit(
             path=joined_path(rows[image_id]["root"], rows[image_id]["path"]),
@@ -292,14 +346,30 @@ def _hits(collection: Collection, similarities: FloatArray, image_ids: IntArray)
 _SHOWN = ("quality", "width", "height", "format", "taken_at")
 
 
+def _weighed(text: str) -> tuple[str, float]:
+    """Return a query without its weight, and the weight."""
+    weight = 1.0
+    if matched := _WEIGHTED.fullmatch(text):
+        text, weight = matched["content"], float(matched["weight"])
+    if not text.removeprefix(_WORDS_PREFIX).strip():
+        raise InputError("a query is empty; give words, a photo, or id:N")
+    if not 0 < weight <= MAX_WEIGHT:
+        raise InputError(f"the query {text!r} has weight {weight:g}; give one up to {MAX_WEIGHT:g}")
+    return text, weight
+
+
+def _stored_photo(text: str) -> StoredPhoto | None:
+    stored = _STORED.fullmatch(text)
+    if stored and len(stored["image_id"]) > MAX_ID_DIGITS:
+        raise UnknownPhotoError(stored["image_id"])
+    return StoredPhoto(int(stored["image_id"])) if stored else None
+
+
 def _content(text: str) -> Content:
     if text.startswith(_WORDS_PREFIX):
         return _words(text.removeprefix(_WORDS_PREFIX).strip())
-    stored = _STORED.fullmatch(text)
-    if stored and len(stored["image_id"]) > MAX_ID_DIGITS:
-        raise InputError(_no_such_id(stored["image_id"]))
-    if stored:
-        return StoredPhoto(int(stored["image_id"]))
+    if stored := _stored_photo(text):
+        return stored
     if _is_file(text):
         return PhotoFile(Path(text).expanduser())
     _, dot, extension = text.rpartition(".")
@@ -315,10 +385,6 @@ def _content(text: str) -> Content:
 def _words(text: str) -> Words:
     # Bytes that are no UTF-8 reach Python as lone surrogates, which no tokenizer takes.
     return Words(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-
-
-def _no_such_id(image_id: int | str) -> str:
-    return f"no photo has the id {image_id}; ids stand beside the hits of a search"
 
 
 # os.path answers False where pathlib raises: longer than any path, a zero byte, ~nobody.

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,6 +49,13 @@ def write_blocks(schema: pa.Schema, blocks: Blocks, target: Path) -> None:
         raise InputError(f"cannot export to {target}; end its name with {', '.join(_WRITERS)}")
     with replaced_file(target) as file:
         write(schema, blocks, file)
+
+
+def table_bytes(table: pa.Table, *, suffix: str) -> bytes:
+    """Return a table as the bytes of a file of the kind that a suffix names; see `write_blocks`."""
+    stream = BytesIO()
+    _WRITERS[suffix](table.schema, table.to_batches(), stream)
+    return stream.getvalue()
 
 
 def read_table(source: Path) -> pa.Table:

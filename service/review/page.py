@@ -17,8 +17,9 @@ from schemas.tiers import Tier
 from service.collection import Collection
 from service.duplicates.threshold_text import threshold_text
 from service.lines import counted, shown_share
-from service.review.thumbnails import NoThumbnail, Thumbnail, thumbnails
+from service.review.thumbnails import NoThumbnail, thumbnails
 from service.table_files import replaced_file
+from service.thumbnails import Thumbnail
 
 MAX_GROUPS = 500
 """Groups on a page by default: an afternoon's work, and about 20 MB of thumbnails."""

@@ -1,4 +1,4 @@
-"""Small JPEGs of photos, read from their files by a few threads."""
+"""Thumbnails for a page that is written to a file, by a few threads."""
 
 import hashlib
 from collections import deque
@@ -6,36 +6,17 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
-from indexer.decode import DecodedPhoto, decode_photo
 from indexer.scan import filesystem_path
 from schemas.duplicates import DuplicatePhoto
 from schemas.errors import PhotoError
+from service.thumbnails import Thumbnail, ThumbnailSide, thumbnail_of
 
-THUMBNAIL_SIDE = 256
-"""Pixels of the long side, at most."""
-
-JPEG_QUALITY = 75
-
-# A JPEG is decoded at a smaller scale while its sides stay twice as long as this, so that no
-# thumbnail is enlarged.
-_MIN_SIDE = THUMBNAIL_SIDE // 2
+THUMBNAIL_SIDE: ThumbnailSide = 256
 
 # Thumbnails that wait for their turn, per thread: enough for one large photo to hold up no other.
 _AHEAD_PER_THREAD = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A photo as a small upright sRGB JPEG of `width` x `height` pixels."""
-
-    jpeg: bytes
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +61,7 @@ def read_thumbnail(photo: DuplicatePhoto, *, max_pixels: int) -> Thumbnail | NoT
         Larger pictures are refused by their header.
     """
     try:
-        content = _indexed_content(photo)
-        return _scaled(decode_photo(content, min_side=_MIN_SIDE, max_pixels=max_pixels))
+        return thumbnail_of(_indexed_content(photo), side=THUMBNAIL_SIDE, max_pixels=max_pixels)
     except PhotoError as error:
         return NoThumbnail(error.reason)
 
@@ -96,15 +76,3 @@ def _indexed_content(photo: DuplicatePhoto) -> bytes:
     if photo.content_hash not in (None, hashlib.sha256(content).hexdigest()):
         raise PhotoError("read", "has changed since it was indexed")
     return content
-
-
-def _scaled(photo: DecodedPhoto) -> Thumbnail:
-    left, top, right, bottom = photo.extent
-    ratio = min(1.0, THUMBNAIL_SIDE / max(right - left, bottom - top))
-    size = (max(1, round((right - left) * ratio)), max(1, round((bottom - top) * ratio)))
-    small = Image.fromarray(photo.pixels).resize(
-        size, Image.Resampling.BICUBIC, box=photo.extent, reducing_gap=2.0
-    )
-    stream = BytesIO()
-    small.save(stream, "JPEG", quality=JPEG_QUALITY)
-    return Thumbnail(stream.getvalue(), *size)

@@ -1,0 +1,1 @@
+"""What stands between strangers and the routes: hosts, sites, tokens, bodies, crowds, headers."""

@@ -1,0 +1,246 @@
+// The groups as one long list. Only groups near the screen hold their photos, so that thousands
+// of them stay smooth; the others are a heading and the room that their photos take.
+
+import { ApiError, get } from "./api.js";
+import { drawVerdict, missingPicture, photoCard } from "./duplicate_card.js";
+import { photosOf } from "./duplicate_decisions.js";
+import { button, element } from "./elements.js";
+import { usesKeys } from "./help.js";
+import { count, counted, shownBytes, shownShare } from "./format.js";
+
+// Copies of one group that are shown at first; a folder of blank scans may have thousands.
+const SHOWN_COPIES = 60;
+const NEAR_SCREEN = "1500px 0px";
+
+export class GroupList {
+  #decisions;
+  #actions;
+  #entries = [];
+  #entryOf = new Map();
+  #current = null;
+  #near = new IntersectionObserver((seen) => this.#refill(seen), { rootMargin: NEAR_SCREEN });
+
+  // `actions` has compare(group, photo), told which photo, and open(group, photo).
+  constructor(decisions, actions) {
+    this.#decisions = decisions;
+    this.#actions = actions;
+    this.element = element("div", { class: "groups" });
+    this.element.addEventListener("focusin", ({ target }) => this.#mark(target.closest(".photo")));
+    this.element.addEventListener("keydown", (event) => this.#press(event));
+  }
+
+  // The group and the photo that have the focus, or had it last; null before.
+  get current() {
+    return this.#current;
+  }
+
+  add(groups) {
+    const entries = groups.map((group, number) => this.#entry(group, this.#entries.length + number));
+    this.#entries.push(...entries);
+    this.element.append(...entries.map(({ section }) => section));
+    for (const entry of entries) {
+      this.#entryOf.set(entry.section, entry);
+      this.#entryOf.set(entry.group, entry);
+      this.#near.observe(entry.section);
+    }
+  }
+
+  // Draw what is decided on groups; null for all that are shown.
+  draw(groups) {
+    const entries = groups ? groups.map((group) => this.#entryOf.get(group)) : this.#entries;
+    entries.filter((entry) => entry?.isFilled).forEach((entry) => this.#draw(entry));
+  }
+
+  close() {
+    this.#near.disconnect();
+  }
+
+  // Give the focus to the first copy of the next group, or of one before: it waits for a decision.
+  goToGroup(step) {
+    const entry = this.#entries[this.#current ? this.#current.number + step : this.#firstInView()];
+    if (!entry) return;
+    entry.section.scrollIntoView();
+    this.#focus(entry, 1, { preventScroll: true });
+  }
+
+  goToPhoto(place) {
+    if (!this.#current) this.goToGroup(0);
+    if (this.#current) this.#focus(this.#entries[this.#current.number], place(this.#current.place));
+  }
+
+  goTo(group, id) {
+    const entry = this.#entryOf.get(group);
+    const place = photosOf(group).findIndex((photo) => photo.image_id === id);
+    if (entry) this.#focus(entry, place);
+  }
+
+  // The photo that comes so many copies after another, in its group or in the next ones.
+  copyAfter(group, photo, step) {
+    const { number } = this.#entryOf.get(group);
+    const place = photosOf(group).indexOf(photo) + step;
+    if (place >= 1 && place <= group.copies.length) return { group, photo: photosOf(group)[place] };
+    const next = this.#entries[number + step]?.group;
+    return next ? { group: next, photo: next.copies.at(step > 0 ? 0 : -1).photo } : null;
+  }
+
+  #entry(group, number) {
+    const heading = `group-${number + 1}`;
+    const keepAll = button("Keep all", () => this.#decisions.keepAll(group), {
+      class: "keep-all",
+      "aria-keyshortcuts": "a",
+      "aria-describedby": heading,
+    });
+    const section = element(
+      "section",
+      { class: "group", "aria-labelledby": heading },
+      element(
+        "div",
+        { class: "heading" },
+        element("h2", { id: heading }, `Group ${count(number + 1)}`),
+        element("p", {}, groupText(group)),
+        keepAll,
+      ),
+    );
+    return { group, number, section, keepAll, isFilled: false, shown: SHOWN_COPIES };
+  }
+
+  #refill(seen) {
+    for (const { target, isIntersecting } of seen) {
+      const entry = this.#entryOf.get(target);
+      if (isIntersecting) this.#fill(entry);
+      else if (!target.contains(document.activeElement)) this.#empty(entry);
+    }
+  }
+
+  #fill(entry) {
+    if (entry.isFilled) return;
+    const { group, number, section, shown } = entry;
+    const photos = photosOf(group).slice(0, shown + 1);
+    const cards = photos.map((_, place) =>
+      photoCard(number + 1, group, place, this.#cardActions(entry)),
+    );
+    const arrangement = photos.length === 2 ? "photos pair" : "photos";
+    section.append(element("div", { class: arrangement }, cards));
+    if (photos.length <= group.copies.length) section.append(this.#moreButton(entry));
+    section.style.minHeight = "";
+    entry.isFilled = true;
+    this.#draw(entry);
+  }
+
+  #empty(entry) {
+    if (!entry.isFilled) return;
+    // The room stays, or all that is below would jump.
+    entry.section.style.minHeight = `${entry.section.offsetHeight}px`;
+    entry.section.querySelectorAll(".photos, .more").forEach((part) => part.remove());
+    entry.isFilled = false;
+  }
+
+  #moreButton(entry) {
+    const left = entry.group.copies.length - entry.shown;
+    return button(`Show ${counted(left, "more copy", "more copies")}`, () => this.#showAll(entry), {
+      class: "more",
+    });
+  }
+
+  #showAll(entry) {
+    const place = entry.shown + 1;
+    entry.shown = entry.group.copies.length;
+    this.#empty(entry);
+    this.#focus(entry, place);
+  }
+
+  #cardActions(entry) {
+    const { group } = entry;
+    return {
+      compare: (photo) => this.#actions.compare(group, photo),
+      toggle: (photo) => this.#decisions.toggle(group, photo.image_id),
+      makeKeeper: (photo) => {
+        this.#decisions.makeKeeper(group, photo.image_id);
+        this.goTo(group, photo.image_id);
+      },
+      cannotShow: (photo, image) => this.#cannotShow(group, photo, image),
+    };
+  }
+
+  // Show why, and trash nothing that nobody can see.
+  async #cannotShow(group, photo, image) {
+    const reason = await reasonOf(photo);
+    if (reason === null && !image.dataset.isRetried) {
+      image.dataset.isRetried = "yes";
+      image.srcset = image.srcset;
+      return;
+    }
+    image.closest(".picture")?.replaceWith(missingPicture(reason ?? "This photo cannot be shown."));
+    this.#decisions.cannotShow(group, photo.image_id);
+  }
+
+  #draw({ group, section, keepAll }) {
+    const photos = photosOf(group);
+    for (const card of section.querySelectorAll(".photo")) {
+      const id = photos[card.dataset.place].image_id;
+      drawVerdict(card, this.#decisions.verdict(group, id), {
+        canShow: this.#decisions.canShow(id),
+        canChoose: this.#decisions.canChoose(group, id),
+      });
+    }
+    keepAll.disabled = !this.#decisions.of(group).trash.length;
+  }
+
+  #focus(entry, place, options) {
+    if (place < 0 || place > entry.group.copies.length) return;
+    if (place > entry.shown) entry.shown = entry.group.copies.length;
+    if (!this.#cardAt(entry, place)) {
+      this.#empty(entry);
+      this.#fill(entry);
+    }
+    this.#cardAt(entry, place).focus(options);
+  }
+
+  #cardAt({ section }, place) {
+    return section.querySelectorAll(".photo")[place];
+  }
+
+  // Keys of a photo that has the focus itself; Space and Enter press what is in it.
+  #press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !usesKeys()) return;
+    const { group, photo } = this.#current ?? {};
+    const isPhoto = event.target.matches(".photo");
+    if (/^[1-9]$/.test(event.key)) this.goToPhoto(() => Number(event.key) - 1);
+    else if (isPhoto && event.key === " ") this.#decisions.toggle(group, photo.image_id);
+    else if (isPhoto && event.key === "Enter") this.#actions.open(group, photo);
+    else return;
+    event.preventDefault();
+  }
+
+  #mark(card) {
+    if (!card) return;
+    this.element.querySelector(".photo.current")?.classList.remove("current");
+    card.classList.add("current");
+    const { group, number } = this.#entryOf.get(card.closest(".group"));
+    const place = Number(card.dataset.place);
+    this.#current = { group, number, place, photo: photosOf(group)[place] };
+  }
+
+  #firstInView() {
+    const edge = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+    return this.#entries.findIndex(({ section }) => section.getBoundingClientRect().bottom > edge);
+  }
+}
+
+// An image tells no reason; the same address asked for as text does. Null if it came after all.
+async function reasonOf(photo) {
+  try {
+    await get(`/images/${photo.image_id}/thumbnail`, { side: 256 });
+  } catch (error) {
+    if (error instanceof ApiError) return error.message;
+  }
+  return null;
+}
+
+function groupText(group) {
+  const bytes = group.copies.reduce((sum, { photo }) => sum + (photo.file_size ?? 0), 0);
+  return (
+    `${counted(group.copies.length, "copy", "copies")}, ${shownBytes(bytes)}; ` +
+    `smallest similarity ${shownShare(group.smallest_similarity)}`
+  );
+}

@@ -1,0 +1,146 @@
+// What counts as alike, among which photos, and which are rather kept: the form above the groups.
+
+import { get } from "./api.js";
+import { element, iconButton } from "./elements.js";
+import { sentence } from "./sentences.js";
+import { count, shownText } from "./format.js";
+
+const TIERS = {
+  bytes: ["Same bytes", "equal files"],
+  pixels: ["Same pixels", "also the same picture in another file"],
+  near: ["Near", "also resized, saved anew, mirrored, turned, lightly cropped or edited"],
+  similar: ["Similar", "also photos that only look alike; of those, none is proposed for the trash"],
+};
+const STRICTNESSES = {
+  strict: "strict: 1 photo in 10,000 paired wrongly",
+  normal: "normal: 1 photo in 1,000 paired wrongly",
+  loose: "loose: 1 photo in 100 paired wrongly",
+};
+
+const WHERE = "Only photos for which this holds, as in `taken_at < date '2020-01-01'`";
+
+const hashes = (tier) => tier === "bytes" || tier === "pixels";
+
+// Return the question that an address asks, as the API takes it.
+export function questionOf(parameters) {
+  const tier = parameters.get("tier") ?? "near";
+  return {
+    tier,
+    strictness: hashes(tier) ? null : (parameters.get("strictness") ?? "normal"),
+    where: parameters.get("where"),
+    prefer: parameters.getAll("prefer"),
+  };
+}
+
+// Return the form, { element, draw(question) }; `onChange` is told another question.
+export function questionForm(onChange) {
+  let question;
+  const change = (changed) => onChange({ ...question, ...changed });
+  const tiers = tierChoice((tier) => change({ tier }));
+  const strictness = select(STRICTNESSES, (chosen) => change({ strictness: chosen }));
+  const where = element("input", { type: "text", id: "duplicates-where", spellcheck: "false" });
+  const preferred = preferredFolders((prefer) => change({ prefer }));
+  const strictnessLabel = element("label", {}, "Strictness ", strictness);
+  const form = element(
+    "form",
+    { class: "question", onsubmit: (event) => submit(event, () => change({ where: where.value.trim() })) },
+    tiers.element,
+    tiers.told,
+    element(
+      "details",
+      { ontoggle: ({ target }) => target.open && preferred.load() },
+      element("summary", {}, "More choices"),
+      element(
+        "div",
+        { class: "more-choices" },
+        strictnessLabel,
+        element(
+          "div",
+          {},
+          element("label", { for: where.id }, ...sentence(WHERE)),
+          element("div", { class: "button-row" }, where, element("button", {}, "Look")),
+        ),
+        preferred.element,
+      ),
+    ),
+  );
+
+  function draw(asked) {
+    question = asked;
+    tiers.choose(asked.tier);
+    strictness.value = asked.strictness ?? "normal";
+    strictnessLabel.hidden = hashes(asked.tier);
+    where.value = asked.where ?? "";
+    preferred.draw(asked.prefer);
+    const isNarrowed = asked.where || asked.prefer.length || strictness.value !== "normal";
+    if (isNarrowed) form.querySelector("details").open = true;
+  }
+
+  return { element: form, draw };
+}
+
+function submit(event, action) {
+  event.preventDefault();
+  action();
+}
+
+function tierChoice(onChoose) {
+  const told = element("p", { class: "told" });
+  const choices = Object.entries(TIERS).map(([tier, [name]]) => {
+    const input = element("input", { type: "radio", name: "tier", value: tier, onchange: () => onChoose(tier) });
+    return element("label", {}, input, name);
+  });
+  const fieldset = element(
+    "fieldset",
+    { class: "tiers" },
+    element("legend", {}, "How much alike"),
+    element("div", { class: "segments" }, choices),
+  );
+  const choose = (tier) => {
+    for (const input of fieldset.querySelectorAll("input")) input.checked = input.value === tier;
+    told.textContent = TIERS[tier]?.[1] ?? "";
+  };
+  return { element: fieldset, told, choose };
+}
+
+function select(options, onChoose) {
+  const choices = Object.entries(options).map(([value, text]) => element("option", { value }, text));
+  return element("select", { onchange: ({ target }) => onChoose(target.value) }, choices);
+}
+
+// Folders whose photos are kept rather than others, the most preferred first.
+function preferredFolders(onChange) {
+  let prefer = [];
+  let isLoaded = false;
+  const chosen = element("ol", { class: "preferred" });
+  const choice = element("select", {
+    id: "duplicates-prefer",
+    onchange: ({ target }) => onChange([...prefer, target.value]),
+  });
+
+  async function load() {
+    if (isLoaded) return;
+    isLoaded = true;
+    const { folders } = await get("/folders");
+    const options = folders.map(({ root, folder, n_images }) => {
+      const path = folder ? `${root}/${folder}` : root;
+      return element("option", { value: path }, `${shownText(path)} (${count(n_images)})`);
+    });
+    choice.replaceChildren(element("option", { value: "" }, "Choose a folder"), ...options);
+  }
+
+  function draw(folders) {
+    prefer = folders;
+    choice.value = "";
+    chosen.replaceChildren(...folders.map(entry));
+  }
+
+  function entry(folder, place) {
+    const remove = () => onChange(prefer.filter((_, other) => other !== place));
+    const name = shownText(folder);
+    return element("li", {}, element("bdi", {}, name), iconButton("close", `Do not prefer ${name}`, remove));
+  }
+
+  const label = element("label", { for: choice.id }, "Keep photos in this folder rather than others");
+  return { element: element("div", {}, label, choice, chosen), load, draw };
+}

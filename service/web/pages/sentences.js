@@ -1,0 +1,7 @@
+// Sentences of the command line and the server, which put commands between backticks.
+
+import { element } from "./elements.js";
+
+// Return the parts of a sentence, what is between backticks as code.
+export const sentence = (text) =>
+  text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
