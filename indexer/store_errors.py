@@ -63,7 +63,13 @@ _LOST_END = "does not appear to be a lance file"
 
 # Conditions that are well formed and fail on the rows ("width / 0 = 1") or cannot be run at all
 # ("count(*) > 1") come as RuntimeError, as damage does.
-_FILTER_SIGNS = ("applying filter expression", "not supported", "not implemented")
+_FILTER_SIGNS = (
+    "applying filter expression",
+    "not supported",
+    "not implemented",
+    "arithmetic overflow",
+    "query execution error: execution error",
+)
 
 _STORAGE_SIGNS = (
     "no space left",

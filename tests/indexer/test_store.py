@@ -160,6 +160,9 @@ def test_quotes_in_paths_are_found_and_kept(tmp_path):
         pytest.param("width / (width - 100) > 1", id="division-by-zero-in-one-row"),
         pytest.param("cast(path AS int) = 1", id="cast-fails-on-a-row"),
         pytest.param("count(*) > 1", id="aggregate"),
+        pytest.param("- (-9223372036854775807 - 1) < image_id", id="overflow"),
+        pytest.param("round(quality, 99999999999) = 1", id="argument-too-large"),
+        pytest.param("date_part(path, indexed_at) = 1", id="part-of-a-date-from-a-column"),
     ],
 )
 def test_a_bad_filter_is_named_in_the_error(store, where):

@@ -16,8 +16,17 @@ from click.testing import CliRunner
 
 from service.commands.serving import serve
 from tests.makers.libraries import indexed_colours
+from tests.processes import PROJECT
 
-PROGRAM = "from service.commands.serving import serve; serve(prog_name='isophote serve')"
+# The command, where the model that made the collection is known.
+PROGRAM = """
+import service.collection
+from service.commands.serving import serve
+from tests.fakes import FakeEncoder
+
+service.collection.open_encoder = lambda *_, **__: FakeEncoder()
+serve(prog_name="isophote serve")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +44,7 @@ def served(place: Path, *arguments: str, **environment: str) -> Iterator[subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=PROJECT,
         env={**os.environ, "XDG_CACHE_HOME": str(place.parent / "cache"), **environment},
     )
     try:
