@@ -11,6 +11,7 @@
     ├── PhotoError                 one file that cannot be indexed; recorded, never fatal
     ├── ForbiddenError             a change that a service was not started for
     ├── GoneError                  a photo's file that is not there as it was indexed
+    │   └── FileGoneError          ... and what stands there (service.photo_files)
     ├── ModelError                 an unknown model, or weights that are missing or damaged
     ├── MissingExtraError          an optional dependency that is not installed
     └── CollectionError            a collection that cannot be used as asked

@@ -11,8 +11,9 @@ from indexer.workers import WorkerLostError, WorkerPool
 from schemas.errors import IsophoteError, PhotoError
 from schemas.model import Preprocessing
 
-MAX_UPLOAD_PIXELS = 100_000_000
-"""Fewer than of indexed files: these come from anyone who may search."""
+MAX_UPLOAD_PIXELS = 50_000_000
+"""Fewer than of indexed files: these come from anyone who may search, and twice as many in a PNG of
+16 bits take 2.5 GB while they are decoded."""
 
 FILE_SECONDS = 20.0
 """Somebody waits: less than an ingest gives a photo."""

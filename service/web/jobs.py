@@ -22,7 +22,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event, Lock
-from types import TracebackType
 
 import numpy as np
 
@@ -155,7 +154,10 @@ class _Move:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A question that was asked, and what has become of it; `n_moves` are left out of that."""
+    """A question that was asked, and what has become of it.
+
+    The outcome is without the photos of the first `n_moves` moves.
+    """
 
     question: DuplicateQuestion
     asked_at: float
@@ -191,12 +193,7 @@ class DuplicateSearches:
     def __enter__(self) -> "DuplicateSearches":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def ask(
@@ -256,6 +253,11 @@ class DuplicateSearches:
         """Bring photos back from the trash, as :func:`service.trash.restoring.undo` does.
 
         They are in no answer until they were indexed again.
+
+        Parameters
+        ----------
+        run : str or None
+            The last one by default.
         """
         return self._movers.submit(self._bring_back, run)
 
@@ -309,8 +311,9 @@ class DuplicateSearches:
     def _received(self, job: _Job, connection: Connection) -> DuplicateAnswer:
         """Take what the process tells until it has an answer, unless nobody wants that any more."""
         while True:
-            while not connection.poll(_LOOK_SECONDS):
-                self._stop_if_unwanted(job)
+            self._stop_if_unwanted(job)
+            if not connection.poll(_LOOK_SECONDS):
+                continue
             told: IngestProgress | DuplicateAnswer | IsophoteError = connection.recv()
             if isinstance(told, DuplicateAnswer):
                 return told

@@ -1,5 +1,6 @@
-// The groups as one long list. Only groups near the screen hold their photos, so that thousands
-// of them stay smooth; the others are a heading and the room that their photos take.
+// The groups as one long list, in blocks. Only blocks near the screen hold their groups, and only
+// groups near it their photos, so that tens of thousands stay smooth; of others there is the room
+// that they take.
 
 import { ApiError, get } from "./api.js";
 import { drawVerdict, missingPicture, photoCard } from "./duplicate_card.js";
@@ -10,7 +11,15 @@ import { count, counted, shownBytes, shownShare } from "./format.js";
 
 // Copies of one group that are shown at first; a folder of blank scans may have thousands.
 const SHOWN_COPIES = 60;
-const NEAR_SCREEN = "1500px 0px";
+const BLOCK_GROUPS = 20;
+const BLOCK_MARGIN = "6000px 0px";
+const GROUP_MARGIN = "1500px 0px";
+
+// What is behind the bar is not in view.
+const BAR_PIXELS = 64;
+
+// Of a group that was not shown yet: one row of photos on a wide screen.
+const GROUP_PIXELS = 560;
 
 export class GroupList {
   #decisions;
@@ -18,7 +27,9 @@ export class GroupList {
   #entries = [];
   #entryOf = new Map();
   #current = null;
-  #near = new IntersectionObserver((seen) => this.#refill(seen), { rootMargin: NEAR_SCREEN });
+  #blocks = new Map();
+  #nearBlocks = new IntersectionObserver((seen) => this.#reattach(seen), { rootMargin: BLOCK_MARGIN });
+  #nearGroups = new IntersectionObserver((seen) => this.#refill(seen), { rootMargin: GROUP_MARGIN });
 
   // `actions` has compare(group, photo), told which photo, and open(group, photo).
   constructor(decisions, actions) {
@@ -35,13 +46,8 @@ export class GroupList {
   }
 
   add(groups) {
-    const entries = groups.map((group, number) => this.#entry(group, this.#entries.length + number));
-    this.#entries.push(...entries);
-    this.element.append(...entries.map(({ section }) => section));
-    for (const entry of entries) {
-      this.#entryOf.set(entry.section, entry);
-      this.#entryOf.set(entry.group, entry);
-      this.#near.observe(entry.section);
+    for (let start = 0; start < groups.length; start += BLOCK_GROUPS) {
+      this.#addBlock(groups.slice(start, start + BLOCK_GROUPS));
     }
   }
 
@@ -52,13 +58,16 @@ export class GroupList {
   }
 
   close() {
-    this.#near.disconnect();
+    this.#nearBlocks.disconnect();
+    this.#nearGroups.disconnect();
   }
 
   // Give the focus to the first copy of the next group, or of one before: it waits for a decision.
   goToGroup(step) {
     const entry = this.#entries[this.#current ? this.#current.number + step : this.#firstInView()];
     if (!entry) return;
+    this.#attach(entry.block);
+    this.#fill(entry);
     entry.section.scrollIntoView();
     this.#focus(entry, 1, { preventScroll: true });
   }
@@ -83,7 +92,44 @@ export class GroupList {
     return next ? { group: next, photo: next.copies.at(step > 0 ? 0 : -1).photo } : null;
   }
 
-  #entry(group, number) {
+  #addBlock(groups) {
+    const block = element("div");
+    block.style.minHeight = `${groups.length * GROUP_PIXELS}px`;
+    const entries = groups.map((group, place) => this.#entry(group, this.#entries.length + place, block));
+    entries.forEach((entry) => this.#entryOf.set(entry.section, entry).set(entry.group, entry));
+    this.#entries.push(...entries);
+    this.#blocks.set(block, entries);
+    this.element.append(block);
+    this.#nearBlocks.observe(block);
+  }
+
+  #reattach(seen) {
+    for (const { target, isIntersecting } of seen) {
+      if (isIntersecting) this.#attach(target);
+      else if (!target.contains(document.activeElement)) this.#detach(target);
+    }
+  }
+
+  #attach(block) {
+    if (block.hasChildNodes()) return;
+    const sections = this.#blocks.get(block).map(({ section }) => section);
+    block.append(...sections);
+    block.style.minHeight = "";
+    sections.forEach((section) => this.#nearGroups.observe(section));
+  }
+
+  #detach(block) {
+    if (!block.hasChildNodes()) return;
+    // The room stays, or all that is below would jump.
+    block.style.minHeight = `${block.offsetHeight}px`;
+    for (const entry of this.#blocks.get(block)) {
+      this.#nearGroups.unobserve(entry.section);
+      this.#empty(entry);
+    }
+    block.replaceChildren();
+  }
+
+  #entry(group, number, block) {
     const heading = `group-${number + 1}`;
     const keepAll = button("Keep all", () => this.#decisions.keepAll(group), {
       class: "keep-all",
@@ -101,7 +147,7 @@ export class GroupList {
         keepAll,
       ),
     );
-    return { group, number, section, keepAll, isFilled: false, shown: SHOWN_COPIES };
+    return { group, number, block, section, keepAll, isFilled: false, shown: SHOWN_COPIES };
   }
 
   #refill(seen) {
@@ -129,7 +175,6 @@ export class GroupList {
 
   #empty(entry) {
     if (!entry.isFilled) return;
-    // The room stays, or all that is below would jump.
     entry.section.style.minHeight = `${entry.section.offsetHeight}px`;
     entry.section.querySelectorAll(".photos, .more").forEach((part) => part.remove());
     entry.isFilled = false;
@@ -189,6 +234,7 @@ export class GroupList {
   #focus(entry, place, options) {
     if (place < 0 || place > entry.group.copies.length) return;
     if (place > entry.shown) entry.shown = entry.group.copies.length;
+    this.#attach(entry.block);
     if (!this.#cardAt(entry, place)) {
       this.#empty(entry);
       this.#fill(entry);
@@ -222,8 +268,7 @@ export class GroupList {
   }
 
   #firstInView() {
-    const edge = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
-    return this.#entries.findIndex(({ section }) => section.getBoundingClientRect().bottom > edge);
+    return this.#entries.findIndex(({ section }) => section.getBoundingClientRect().bottom > BAR_PIXELS);
   }
 }
 

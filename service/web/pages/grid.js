@@ -4,7 +4,7 @@
 import { createTile, dropThumbnail, fillTile, loadThumbnail, markSelected, needsThumbnail } from "./tile.js";
 import { element } from "./elements.js";
 
-export const TILE_SIZES = [84, 116, 168, 220, 300];
+export const TILE_SIZES = [84, 110, 168, 220, 300];
 
 const GAP = 4;
 // Lines of the reason below a photo, and what they are high.
@@ -113,7 +113,7 @@ export class Grid {
   // How far the page has scrolled into the element, and into the rows.
   offsets() {
     const scrolled = -this.element.getBoundingClientRect().top;
-    if (this.height <= MAX_HEIGHT) return { scrolled, inRows: scrolled };
+    if (this.height <= MAX_HEIGHT || scrolled <= 0) return { scrolled, inRows: scrolled };
     const way = Math.max(MAX_HEIGHT - innerHeight, 1);
     return { scrolled, inRows: (Math.min(scrolled, way) / way) * (this.height - innerHeight) };
   }

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from schemas.errors import UnknownPhotoError
 from schemas.photos import (
@@ -71,7 +72,8 @@ async def images(serving: Served, parameters: Annotated[PhotoListParameters, Que
 @router.get("/images/{image_id}", response_model=PhotoRecord, responses=refusals(404, 422))
 async def image(serving: Served, image_id: PhotoId) -> Response:
     """Tell all there is to know of a photo, with the reasons for its scores in words."""
-    return await serving.queries.answer(
+    # Where others wait for files: a network drive that is dead must not hold up searches.
+    return await serving.files.answer(
         lambda: json_answer(photo_record(serving.collection, image_id))
     )
 
@@ -106,16 +108,12 @@ async def original(
 
     def opened() -> Response:
         file = _file(serving, image_id)
-        stream = open_photo(file)
-        return StreamingResponse(
-            _chunks(stream, serving.files),
-            media_type=content_type(file.format),
-            headers={
-                "Content-Length": str(file.file_size),
-                "Content-Disposition": _disposition(file, download=parameters.download),
-                "Cache-Control": _FOR_NOW,
-            },
-        )
+        headers = {
+            "Content-Type": content_type(file.format),
+            "Content-Disposition": _disposition(file, download=parameters.download),
+            "Cache-Control": _FOR_NOW,
+        }
+        return _FileAnswer(open_photo(file), file.file_size or 0, serving.files, headers)
 
     return await serving.files.answer(opened)
 
@@ -153,11 +151,28 @@ async def photo_folders(serving: Served, parameters: Annotated[Selection, Query(
     )
 
 
-async def _chunks(stream: BinaryIO, threads: QueryThreads) -> AsyncIterator[bytes]:
-    # Closed here, also when the client goes away in the middle.
-    with stream:
-        while chunk := await threads.answer(partial(stream.read, _CHUNK_BYTES)):
-            yield chunk
+class _FileAnswer(StreamingResponse):
+    """A file, as long as it was when it was indexed; closed however the answer ends."""
+
+    def __init__(
+        self, stream: BinaryIO, n_bytes: int, threads: QueryThreads, headers: dict[str, str]
+    ) -> None:
+        super().__init__(
+            _chunks(stream, n_bytes, threads), headers={"Content-Length": str(n_bytes), **headers}
+        )
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._stream:
+            await super().__call__(scope, receive, send)
+
+
+async def _chunks(stream: BinaryIO, n_bytes: int, threads: QueryThreads) -> AsyncIterator[bytes]:
+    while n_bytes and (
+        chunk := await threads.answer(partial(stream.read, min(_CHUNK_BYTES, n_bytes)))
+    ):
+        n_bytes -= len(chunk)
+        yield chunk
 
 
 def _file(serving: Serving, image_id: int) -> IndexedFile:

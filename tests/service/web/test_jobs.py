@@ -87,8 +87,8 @@ class StandIn:
         name = asked.where or "all"
         with (self._folder / name).open("a") as begun:
             begun.write(f"{os.getpid()}\n")
-        connection.send(IngestProgress(3, 7, 0))
         while not self._gate.exists():
+            connection.send(IngestProgress(3, 7, 0))
             time.sleep(0.005)
         connection.send(DuplicateAnswer.of(listed(group(1, 2, 3), group(4, 5)), version=1))
 
