@@ -1,6 +1,7 @@
 """`isophote serve`: answer over HTTP, and show the page."""
 
 import signal
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -78,7 +79,7 @@ def serve(collection: str | None, threads: int | None, device: str | None, **giv
             # Behind a "#": browsers do not send it, so it gets into no log of a proxy.
             click.echo(f"Open {url}/login#token={options.token}, or enter the token there.")
 
-    try:
+    # A shell starts background jobs with Ctrl-C ignored: the server stops, and nothing is raised.
+    with suppress(KeyboardInterrupt):
         serve_app(app, host=options.host, port=options.port, on_listening=announce)
-    except KeyboardInterrupt:
-        click.echo("Stopped serving.", err=True)
+    click.echo("Stopped serving.", err=True)

@@ -42,8 +42,14 @@ def login_router(door: Door) -> APIRouter:
             message = MESSAGES[refusal.status]
             return HTMLResponse(page.replace(MESSAGE_MARK, message), refusal.status)
         response = _view(request)
+        # Of the browser's side of a proxy that has a certificate.
+        is_encrypted = request.headers.get("origin", "").startswith("https:")
         response.set_cookie(
-            cookie_name(request.scope), door.session, path="/", httponly=True, samesite="strict"
+            cookie_name(request.scope),
+            door.session,
+            secure=is_encrypted,
+            httponly=True,
+            samesite="strict",
         )
         return response
 

@@ -68,8 +68,11 @@ class Serving:
         self.queries.close()
 
 
-def serving_of(request: Request) -> Serving:
-    """Return what the routes of this app share; a dependency of theirs."""
+async def serving_of(request: Request) -> Serving:
+    """Return what the routes of this app share; a dependency of theirs.
+
+    Async, as FastAPI would call it in a thread otherwise, at each request.
+    """
     serving: Serving = request.app.state.serving
     return serving
 

@@ -61,8 +61,9 @@ export class ComparedPictures {
 
   // One pixel of the first photo on one of the screen.
   showPixels() {
-    const pane = this.#panes[0];
-    this.#zoomTo(sizeOf(pane).pixels / (fitted(pane).width * devicePixelRatio));
+    const [first] = this.#panes;
+    const { width } = fitted(first);
+    if (width) this.#zoomTo(sizeOf(first).pixels / (width * devicePixelRatio));
   }
 
   pan(right, down) {
@@ -80,7 +81,10 @@ export class ComparedPictures {
   #pane(onMissing) {
     const image = element("img", { alt: "", draggable: "false" });
     const pane = { element: element("div", { class: "pane" }, image), image, photo: null, turn: null };
-    image.addEventListener("load", () => this.draw());
+    image.addEventListener("load", () => {
+      image.hidden = false;
+      this.draw();
+    });
     image.addEventListener("error", onMissing);
     this.#resized.observe(pane.element);
     this.#listen(pane.element);
@@ -89,6 +93,8 @@ export class ComparedPictures {
 
   #load(pane, photo) {
     Object.assign(pane, { photo, isOriginal: false });
+    // The photo before must not stand above what is told of this one.
+    pane.image.hidden = true;
     pane.image.src = thumbnailUrl(photo.image_id, PREVIEW_PIXELS);
   }
 

@@ -6,6 +6,7 @@ import { differenceOf, factsOf, VERDICT_WORDS } from "./duplicate_card.js";
 import { photosOf } from "./duplicate_decisions.js";
 import { button, element, iconButton } from "./elements.js";
 import { shownFolder, shownName } from "./format.js";
+import { usesKeys } from "./help.js";
 
 export class Comparison {
   #decisions;
@@ -120,7 +121,7 @@ export class Comparison {
   }
 
   #press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !usesKeys()) return;
     // Space presses the button that has the focus.
     if (event.key === " " && event.target !== this.#stage) return;
     const key = event.key.toLowerCase();

@@ -1,7 +1,7 @@
 // What counts as alike, among which photos, and which are rather kept: the form above the groups.
 
 import { get } from "./api.js";
-import { element, iconButton } from "./elements.js";
+import { button, element, iconButton } from "./elements.js";
 import { sentence } from "./sentences.js";
 import { count, shownText } from "./format.js";
 
@@ -29,6 +29,17 @@ export function questionOf(parameters) {
     strictness: hashes(tier) ? null : (parameters.get("strictness") ?? "normal"),
     where: parameters.get("where"),
     prefer: parameters.getAll("prefer"),
+  };
+}
+
+// The address that asks a question; what is as it is by default is left out.
+export function addressOf({ tier, strictness, where, prefer }) {
+  return {
+    view: "duplicates",
+    tier: tier === "near" ? null : tier,
+    strictness: strictness === "normal" ? null : strictness,
+    where,
+    prefer,
   };
 }
 
@@ -113,26 +124,29 @@ function preferredFolders(onChange) {
   let prefer = [];
   let isLoaded = false;
   const chosen = element("ol", { class: "preferred" });
-  const choice = element("select", {
-    id: "duplicates-prefer",
-    onchange: ({ target }) => onChange([...prefer, target.value]),
-  });
+  const choice = element("select", { id: "duplicates-prefer" });
+  const add = button("Prefer it", () => choice.value && onChange([...prefer, choice.value]));
 
   async function load() {
     if (isLoaded) return;
-    isLoaded = true;
-    const { folders } = await get("/folders");
-    const options = folders.map(({ root, folder, n_images }) => {
-      const path = folder ? `${root}/${folder}` : root;
-      return element("option", { value: path }, `${shownText(path)} (${count(n_images)})`);
-    });
-    choice.replaceChildren(element("option", { value: "" }, "Choose a folder"), ...options);
+    try {
+      const { folders } = await get("/folders");
+      choice.replaceChildren(element("option", { value: "" }, "Choose a folder"), ...folders.map(option));
+      isLoaded = true;
+    } catch (error) {
+      choice.replaceChildren(element("option", { value: "" }, error.message));
+    }
   }
 
   function draw(folders) {
     prefer = folders;
     choice.value = "";
     chosen.replaceChildren(...folders.map(entry));
+  }
+
+  function option({ root, folder, n_images }) {
+    const path = folder ? `${root}/${folder}` : root;
+    return element("option", { value: path }, `${shownText(path)} (${count(n_images)})`);
   }
 
   function entry(folder, place) {
@@ -142,5 +156,5 @@ function preferredFolders(onChange) {
   }
 
   const label = element("label", { for: choice.id }, "Keep photos in this folder rather than others");
-  return { element: element("div", {}, label, choice, chosen), load, draw };
+  return { element: element("div", {}, label, element("div", { class: "button-row" }, choice, add), chosen), load, draw };
 }

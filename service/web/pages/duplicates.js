@@ -1,13 +1,13 @@
 // The review of duplicates: which are looked for, the groups, and what is decided on them.
 
-import { isAborted, query } from "./api.js";
+import { get, isAborted, post, query } from "./api.js";
 import { confirmation, saveDecisions } from "./duplicate_apply.js";
 import { decisionBar } from "./duplicate_bar.js";
 import { Comparison } from "./duplicate_compare.js";
 import { Decisions, photosOf } from "./duplicate_decisions.js";
 import { GroupList } from "./duplicate_groups.js";
 import { duplicatePages, runningText, summarySentences } from "./duplicate_loading.js";
-import { questionForm, questionOf } from "./duplicate_question.js";
+import { addressOf, questionForm, questionOf } from "./duplicate_question.js";
 import { button, element } from "./elements.js";
 import { sentence } from "./sentences.js";
 import { emptyState, errorState } from "./states.js";
@@ -37,15 +37,16 @@ class Review {
   #list;
   #comparison;
   #request = new AbortController();
+  #hasLeft = false;
   #form;
   #bar;
-  #outcome = element("div");
+  #outcome = element("div", { class: "outcomes" });
   #summary = element("div", { class: "summary" });
   #groups = element("div");
 
   constructor(container, page) {
     this.#page = page;
-    this.#form = questionForm((question) => page.go({ view: "duplicates", ...question }));
+    this.#form = questionForm((question) => page.go(addressOf(question)));
     const { allows_changes: allowsChanges } = page.overview;
     const actions = {
       propose: (basis) => this.#decisions.propose(basis),
@@ -105,8 +106,8 @@ class Review {
   }
 
   leave() {
+    this.#hasLeft = true;
     this.#stop();
-    this.#outcome.replaceChildren();
   }
 
   refocus() {
@@ -205,7 +206,7 @@ class Review {
 
   async #move(groups) {
     await this.#change("Moving to the trash …", async () => {
-      const summary = await this.#page.api.post("/duplicates/apply", { groups });
+      const summary = await post("/duplicates/apply", { groups });
       const undo = button("Undo", () => this.#bringBack(summary.run));
       return movedOutcome(summary, ...(summary.run === null ? [] : [undo]));
     });
@@ -213,7 +214,7 @@ class Review {
 
   async #bringBack(run) {
     await this.#change("Bringing back …", async () =>
-      restoredOutcome(await this.#page.api.post("/trash/undo", { run })),
+      restoredOutcome(await post("/trash/undo", { run })),
     );
   }
 
@@ -224,12 +225,22 @@ class Review {
     this.#outcome.replaceChildren(element("p", { class: "outcome", role: "status" }, told));
     try {
       this.#outcome.replaceChildren(await change());
-      this.#page.overview = await this.#page.api.get("/collection");
     } catch (error) {
       this.#outcome.replaceChildren(errorState(error, () => this.#change(told, change)));
     }
+    if (this.#hasLeft) return;
     this.#outcome.firstChild.focus();
     this.ask(this.#question);
+    await this.#noteVersion();
+  }
+
+  // What this page changed itself need not be told as news.
+  async #noteVersion() {
+    try {
+      this.#page.overview = await get("/collection");
+    } catch {
+      // Then it is.
+    }
   }
 }
 

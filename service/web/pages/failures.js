@@ -19,7 +19,7 @@ const MAX_FAILURES = 10_000;
 const SHOWN_FILES = 100;
 
 export async function show(container, parameters, page) {
-  const request = new AbortController();
+  let request = new AbortController();
   const body = element("div");
   const stages = element("select", {
     id: "stage",
@@ -36,6 +36,8 @@ export async function show(container, parameters, page) {
   );
 
   async function update(changed) {
+    request.abort();
+    request = new AbortController();
     const stage = changed.get("stage") ?? "";
     stages.value = stage;
     body.replaceChildren(loadingState());

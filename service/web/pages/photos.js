@@ -211,8 +211,9 @@ class PhotosView {
     this.heading.setAttribute("aria-busy", "true");
     this.outcome.classList.add("waiting");
     if (!this.outcome.hasChildNodes()) this.outcome.append(skeleton());
-    if (this.state.parts.length && !this.state.parts.some(({ sign }) => sign > 0)) {
-      this.drawOnlyMinus();
+    const instead = this.insteadOfList();
+    if (instead) {
+      this.drawInstead(instead);
       return;
     }
     const list = photoList(this.page.api, request(this.state));
@@ -280,19 +281,28 @@ class PhotosView {
     this.grid.show(list, this.state.list);
   }
 
-  drawOnlyMinus() {
+  // What stands where there is nothing to ask for; null where there is.
+  insteadOfList() {
+    const { parts, list } = this.state;
+    if (list === "anomalies" && !this.page.overview.n_scored) return noScores();
+    if (!parts.length || parts.some(({ sign }) => sign > 0)) return null;
+    return emptyState(
+      "Unlike what?",
+      "A search also needs something that photos should be like: add words or a photo.",
+      button("Add words", () => this.box.focus(), { class: "primary" }),
+      button("Show all photos", () => this.search([])),
+    );
+  }
+
+  drawInstead(state) {
+    this.opening?.close();
+    this.list = null;
     this.heading.removeAttribute("aria-busy");
-    this.heading.textContent = "Photos";
+    this.heading.textContent = this.state.list ? "Outliers" : "Photos";
     this.note.textContent = "";
     this.outcome.classList.remove("waiting");
-    this.outcome.replaceChildren(
-      emptyState(
-        "Unlike what?",
-        "A search also needs something that photos should be like: add words or a photo.",
-        button("Add words", () => this.box.focus(), { class: "primary" }),
-        button("Show all photos", () => this.search([])),
-      ),
-    );
+    this.outcome.replaceChildren(state);
+    this.filters.load();
   }
 
   drawError(error, parameters) {
@@ -345,7 +355,6 @@ class PhotosView {
       const remove = button("Remove the filters", () => this.go({ filters: noFilters() }), { class: "primary" });
       return emptyState("No photo matches", "None of the photos passes all the filters.", remove);
     }
-    if (list === "anomalies") return noScores();
     return emptyState("No photos here", list === "quality" ? "No photo of this collection has a quality." : "Nothing was found.");
   }
 

@@ -15,7 +15,7 @@ const EMPTYING =
 
 export async function show(container, parameters, page) {
   const request = new AbortController();
-  const outcome = element("div");
+  const outcome = element("div", { class: "outcomes" });
   const list = element("div", {}, loadingState());
   container.append(element("h1", {}, "Trash"), outcome, list);
 

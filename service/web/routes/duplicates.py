@@ -78,7 +78,7 @@ class DuplicatesParameters(Selection):
         return Asked(self.strictness)
 
 
-def changeable(serving: Served) -> Serving:
+async def changeable(serving: Served) -> Serving:
     """Return what the routes share, if photos may be moved.
 
     Raises

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from service.commands.serving import serve
+from service.cli import cli
 from tests.makers.libraries import indexed_colours
 from tests.processes import PROJECT
 
 # The command, where the model that made the collection is known.
 PROGRAM = """
 import service.collection
-from service.commands.serving import serve
+from service.cli import cli
 from tests.fakes import FakeEncoder
 
 service.collection.open_encoder = lambda *_, **__: FakeEncoder()
-serve(prog_name="isophote serve")
+cli()
 """
 
 
@@ -40,7 +40,7 @@ def place(tmp_path_factory) -> Path:
 def served(place: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Start the command with a free port; it must end by itself."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "--port", "0", "-c", str(place), *arguments],
+        [sys.executable, "-c", PROGRAM, "serve", "--port", "0", "-c", str(place), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,6 +66,7 @@ def answer(url: str, **headers: str) -> bytes:
         return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_serves_and_ends_when_it_is_told_to(place, number):
     with served(place) as process:
@@ -80,6 +81,7 @@ def test_it_says_where_it_serves_and_ends_when_it_is_told_to(place, number):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_token_is_made_and_told_where_others_can_reach_the_server(place):
     with served(place, "--host", "0.0.0.0") as process:
         url = first_line(process).split()[4]
@@ -96,6 +98,7 @@ def test_a_token_is_made_and_told_where_others_can_reach_the_server(place):
         process.send_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_given_token_is_not_repeated(place):
     token = "a-token-that-was-given"
     with served(place, ISOPHOTE_TOKEN=token) as process:
@@ -107,30 +110,36 @@ def test_a_given_token_is_not_repeated(place):
         assert token not in printed + messages
 
 
-def refused(*arguments: object) -> str:
-    result = CliRunner().invoke(serve, list(map(str, arguments)))
+def refused(*arguments: object) -> tuple[int, str]:
+    """The exit status, and the last line of stderr."""
+    result = CliRunner().invoke(cli, ["serve", *map(str, arguments)])
     assert result.stdout == ""
-    return result.stderr or str(result.exception)
+    return result.exit_code, result.stderr.splitlines()[-1]
 
 
 def test_a_port_that_is_taken_is_refused(place):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"port {port} of 127.0.0.1 is taken" in refused("-c", place, "--port", port)
+        status, message = refused("-c", place, "--port", port)
+    assert (status, message.partition(",")[0]) == (1, f"Error: port {port} of 127.0.0.1 is taken")
 
 
 def test_a_collection_that_is_not_there_is_refused(tmp_path):
-    assert "isophote index" in refused("-c", tmp_path / "nothing")
+    status, message = refused("-c", tmp_path / "nothing")
+    assert status == 1
+    assert "isophote index" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["--token", "short"], "a token of 5 characters can be guessed"),
-        (["--allow-host", "*"], "'*' is no name of a host"),
-        (["--port", "65536"], "65536 is not in the range 0<=x<=65535"),
-        (["--thumbnail-cache-mb", "0"], "0 is not in the range x>=1"),
+        (["--token", "short"], 1, "a token of 5 characters can be guessed"),
+        (["--allow-host", "*"], 1, "'*' is no name of a host"),
+        (["--port", "65536"], 2, "65536 is not in the range 0<=x<=65535"),
+        (["--thumbnail-cache-mb", "0"], 2, "0 is not in the range x>=1"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(place, arguments, message):
-    assert message in refused("-c", place, *arguments)
+def test_options_that_cannot_be_used_are_refused(place, arguments, status, message):
+    refused_with, sentence = refused("-c", place, *arguments)
+    assert refused_with == status
+    assert message in sentence

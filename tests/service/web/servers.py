@@ -37,6 +37,7 @@ def small_app(
     metrics = Metrics(lambda: CollectionSize(n_images=5, n_failures=1, version=7))
     app.include_router(metrics_router(metrics))
     _add_routes(app)
+    _add_odd_routes(app)
     door = None if token is None else Door(token, guesses or Guesses(seconds=0.01))
     add_guards(app, metrics=metrics, door=door, names=names, lanes=lanes)
     return app
@@ -55,6 +56,13 @@ def _add_routes(app: FastAPI) -> None:
     async def image(image_id: int) -> dict[str, int]:
         return {"image_id": image_id}
 
+    @app.post("/api/v1/uploads")
+    @app.post("/echo")
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+
+def _add_odd_routes(app: FastAPI) -> None:
     @app.get("/kept")
     async def kept() -> Response:
         return JSONResponse({}, headers={"Cache-Control": "private, max-age=60"})
@@ -70,11 +78,6 @@ def _add_routes(app: FastAPI) -> None:
     @app.get("/fault")
     async def fault() -> None:
         raise RuntimeError("the secret reason")
-
-    @app.post("/api/v1/uploads")
-    @app.post("/echo")
-    async def echo(request: Request) -> Response:
-        return Response(await request.body())
 
 
 @contextmanager

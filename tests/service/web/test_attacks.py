@@ -15,16 +15,15 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from service.thumbnail_cache import ThumbnailCache
-from service.web.app import build_app
 from service.web.guards.lanes import Lane
 from service.web.options import ServingOptions
-from tests.fakes import FakeEncoder
 from tests.makers.libraries import indexed_colours
+from tests.service.web.apps import app_of
 from tests.service.web.servers import (
     TOKEN,
     Answer,
@@ -47,32 +46,28 @@ N_CONNECTIONS = 2_000
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
+def library(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     (folder / "photos").mkdir()
     (folder / "secret.txt").write_bytes(SECRET)
     (folder / "photos" / "secret.txt").write_bytes(SECRET)
-    collection = indexed_colours(folder / "photos", folder / "collection")
-    cache = ThumbnailCache(folder / "thumbnails", max_bytes=10**7)
-    return folder, collection.settings, cache
+    indexed_colours(folder / "photos", folder / "collection")
+    return folder
 
 
 @pytest.fixture(scope="module")
 def port(library) -> Iterator[int]:
     """Of a server that everybody of this machine may use, even for changes."""
-    _, settings, cache = library
     options = ServingOptions(allows_changes=True)
-    app = build_app(settings, options, cache=cache, encoder=FakeEncoder())
-    with running_server(app) as port:
+    with running_server(app_of(library / "collection", options=options)) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def locked_port(library) -> Iterator[int]:
     """Of a server with a token."""
-    _, settings, cache = library
-    app = build_app(settings, ServingOptions(token=TOKEN), cache=cache, encoder=FakeEncoder())
-    with running_server(app) as port:
+    options = ServingOptions(token=TOKEN)
+    with running_server(app_of(library / "collection", options=options)) as port:
         yield port
 
 
@@ -111,7 +106,7 @@ def operations(port: int) -> list[tuple[str, dict[str, str], list[str]]]:
     return found
 
 
-def traversals(folder) -> list[str]:
+def traversals(folder: Path) -> list[str]:
     """Ways to name the secret file, as they stand in a URL."""
     up = "../" * 12
     whole = str(folder / "secret.txt")
@@ -130,7 +125,7 @@ def test_no_field_of_a_path_leads_to_a_file(port, library):
     templates = [path.replace(f"{{{name}}}", "{}") for path, name in fields]
     assert len(templates) >= 5
     for template in (*templates, "/static/{}", "/login/{}", "/{}", f"{API}/{{}}"):
-        for value in traversals(library[0]):
+        for value in traversals(library):
             answer = ask(port, template.format(value))
             assert SECRET not in answer.body
             assert b"root:" not in answer.body
@@ -141,7 +136,7 @@ def test_no_field_of_a_query_leads_to_a_file(port, library):
     asked = 0
     for path, in_path, names in operations(port):
         for name in names:
-            for value in traversals(library[0])[::3]:
+            for value in traversals(library)[::3]:
                 answer = ask(port, f"{path.format(**in_path)}?{name}={value.replace(' ', '+')}")
                 assert SECRET not in answer.body
                 assert answer.status < 500, (path, name, value, answer.body)
@@ -151,20 +146,20 @@ def test_no_field_of_a_query_leads_to_a_file(port, library):
 
 def test_a_photo_outside_the_index_cannot_be_asked_with(port, library):
     """A path is words, so that it is not told whether the file exists."""
-    there = quote(str(library[0] / "photos" / "red.png"))
-    gone = quote(str(library[0] / "photos" / "gone.png"))
+    there = quote(str(library / "photos" / "red.png"))
+    gone = quote(str(library / "photos" / "gone.png"))
     statuses = {ask(port, f"{API}/search?q={path}").status for path in (there, gone)}
     assert len(statuses) == 1
 
 
 def test_no_run_of_the_trash_can_be_made_up(port, library):
-    before = sorted(library[0].rglob("*"))
-    for run in (*traversals(library[0]), "a\x00b", "x" * 200, "x" * 201, ""):
+    before = sorted(library.rglob("*"))
+    for run in (*traversals(library), "a\x00b", "x" * 200, "x" * 201, ""):
         body = json.dumps({"run": run}).encode()
         lines = (CHANGE, JSON, f"Content-Length: {len(body)}")
         answer = ask(port, f"{API}/trash/undo", *lines, method="POST", body=body)
         assert is_refused(answer), run
-    assert sorted(library[0].rglob("*")) == before
+    assert sorted(library.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -311,7 +306,7 @@ CROSS_SITE = [
 
 @pytest.mark.parametrize("lines", CROSS_SITE)
 def test_another_site_changes_nothing(port, library, lines):
-    photos = sorted((library[0] / "photos").iterdir())
+    photos = sorted((library / "photos").iterdir())
     body = b'{"groups": [{"keeper_id": 1, "copy_ids": [2]}]}'
     for path in ("duplicates/apply", "trash/undo", "uploads"):
         length = f"Content-Length: {len(body)}"
@@ -319,7 +314,7 @@ def test_another_site_changes_nothing(port, library, lines):
         answer = ask(port, f"{API}/{path}", *lines, length, method="POST", host=host, body=body)
         assert answer.status == 403
         assert is_refused(answer)
-    assert sorted((library[0] / "photos").iterdir()) == photos
+    assert sorted((library / "photos").iterdir()) == photos
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,12 @@ def test_the_cookie_is_strict_and_is_not_the_token(locked):
     assert sorted(attributes) == ["HttpOnly", "Path=/", "SameSite=strict"]
 
 
+def test_behind_a_proxy_with_a_certificate_the_cookie_needs_one(locked):
+    origin = {"Origin": HERE.replace("http:", "https:")}
+    cookie = locked.post("/login", data={"token": TOKEN}, headers=origin).headers["set-cookie"]
+    assert "Secure" in cookie.split("; ")
+
+
 def test_a_cookie_lasts_as_long_as_the_run_of_the_server(locked):
     name, value = locked.post("/login", data={"token": TOKEN}).headers["set-cookie"].split("=")[:2]
     again = client_of(small_app(token=TOKEN))

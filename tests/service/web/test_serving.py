@@ -132,6 +132,18 @@ def test_no_answer_tells_what_server_it_is(port):
     assert "server" not in answer.headers
 
 
+def test_answers_are_sent_at_once(port):
+    """Not after 40 ms, when the client has acknowledged the part before."""
+    seconds = []
+    with connected(port) as connection:
+        for _ in range(20):
+            started_at = time.monotonic()
+            connection.sendall(request_bytes("/health"))
+            assert read_answer(connection).status == 200
+            seconds.append(time.monotonic() - started_at)
+    assert min(seconds[5:]) < 0.03
+
+
 def test_who_is_asking_cannot_be_made_up(port):
     """Guesses are limited by address, and a header must not change that address."""
     seen = []
