@@ -3,13 +3,14 @@
 from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.errors import Stage
 from schemas.http import MAX_FOUND, MAX_PAGE
 from schemas.model import Space
 from schemas.photos import PhotoOrder
 from schemas.quality import QualityOrder
+from service.thumbnails import ThumbnailSide
 
 MAX_TEXT_CHARACTERS = 2000
 MAX_QUERIES = 20
@@ -136,7 +137,10 @@ class ExportParameters(Selection):
 class ThumbnailParameters(Parameters):
     """Of a thumbnail."""
 
-    side: Literal[256, 1280] = Field(default=256, description="Pixels of the long side at most.")
+    # Pydantic takes text for a number, but not for one of several.
+    side: Annotated[ThumbnailSide, BeforeValidator(int)] = Field(
+        default=256, description="Pixels of the long side at most."
+    )
     v: Text | None = Field(
         default=None,
         description="Anything that names the collection, such as when it was made: the thumbnail "

@@ -341,12 +341,12 @@ def test_other_questions_are_asked_in_the_address(still_page):
 
 
 def test_a_filter_that_is_none_is_answered_with_a_sentence(browser, still_site):
-    with vistill_sited(browser, still_site, f"{REVIEW}&where=drop+it", expected_statuses=(400,)) as page:
+    with visited(browser, still_site, f"{REVIEW}&where=drop+it", expected_statuses=(400,)) as page:
         expect(page.get_by_role("alert")).to_contain_text("drop it")
 
 
 def test_thousands_of_groups_are_in_the_page_in_part_only(browser, still_site):
-    with vistill_sited(browser, still_site, "/?view=collection") as page:
+    with visited(browser, still_site, "/?view=collection") as page:
         page.route("**/api/v1/duplicates?*", answer_many_groups)
         page.goto(REVIEW)
         expect(status(page)).to_have_text(re.compile("^2,000 photos to the trash"))
@@ -360,7 +360,7 @@ def test_thousands_of_groups_are_in_the_page_in_part_only(browser, still_site):
 @pytest.mark.parametrize("size", [(320, 640), (390, 844)])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_narrow_screens(browser, still_site, theme, size):
-    with vistill_sited(browser, still_site, REVIEW, theme=theme, size=size) as page:
+    with visited(browser, still_site, REVIEW, theme=theme, size=size) as page:
         expect(told(page, FOUND)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert accessibility_faults(page) == []
@@ -372,7 +372,7 @@ def test_narrow_screens(browser, still_site, theme, size):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(browser, still_site, theme):
-    with vistill_sited(browser, still_site, REVIEW, theme=theme) as page:
+    with visited(browser, still_site, REVIEW, theme=theme) as page:
         expect(told(page, FOUND)).to_be_visible()
         page.get_by_text("More choices").click()
         assert accessibility_faults(page) == []

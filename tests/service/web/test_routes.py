@@ -184,7 +184,9 @@ def test_a_thumbnail_is_a_small_jpeg_that_may_be_kept(client, id_of):
     assert picture.size == (48, 32)
     assert picture.getpixel((10, 10))[0] > 250
     assert "immutable" not in client.get(path).headers["cache-control"]
-    assert client.get(path, params={"side": 300}).status_code == 422
+    assert client.get(path, params={"side": 1280}).content[:2] == b"\xff\xd8"
+    for side in (300, "wide", ""):
+        assert client.get(path, params={"side": side}).status_code == 422
     assert client.get(f"{API}/images/99/thumbnail").status_code == 404
 
 
