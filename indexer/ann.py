@@ -389,6 +389,8 @@ def _bitmap(rows: IntArray, *, n_rows: int) -> ByteArray:
 
 def _padded(similarities: FloatArray, rows: IntArray, *, top_k: int) -> tuple[FloatArray, IntArray]:
     """Widen hits to top_k columns and mark missing ones in one way; FAISS uses -3.4e38."""
+    if rows.shape[1] == top_k and rows.min(initial=0) >= 0:
+        return similarities, rows
     missing = ((0, 0), (0, top_k - rows.shape[1]))
     all_rows = np.pad(rows, missing, constant_values=-1)
     widened = np.pad(similarities, missing)

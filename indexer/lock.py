@@ -11,7 +11,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from schemas.errors import LockedError, StorageError
-from schemas.http import Writer
+from schemas.results import Writer
 
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"

@@ -108,8 +108,10 @@ class Store:
 
     def count_images(self, where: str | None = None) -> int:
         """Return the number of photos, or of those that match a condition."""
-        with self._errors(where):
-            return int(self._tables["images"].count_rows(where))
+        if where is not None:
+            return len(self.matching_ids(where))  # which a search asks for next, and finds kept
+        with self._errors():
+            return int(self._tables["images"].count_rows())
 
     def images(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """Return columns of `images` for all rows, or for those that match a condition.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.collection import CollectionInfo
 from schemas.duplicates import DuplicateGroup, PairThreshold, ReviewedGroup
 from schemas.model import Space
-from schemas.results import AnnReport, Record, RootReport
+from schemas.results import AnnReport, Record, RootReport, Writer
 from schemas.tiers import Tier
 
 MAX_FOUND = 10_000
@@ -84,19 +84,13 @@ class Upload(Record):
     expires_at: datetime
 
 
-class Writer(Record):
-    """The process that writes to a collection."""
-
-    pid: int
-    host: str
-    started_at: datetime
-
-
 class IngestStatus(Record):
-    """Whether photos are being indexed, and how far that is.
+    """Who writes to the collection, and how far that is.
 
-    `writer` is None while nobody writes; `n_done` of `n_total` photos are through, `n_failed` of
-    them failed; None while that is not known. `n_images` and `version` are what has been committed.
+    `writer` is None while nobody writes: it may index photos, label them, or move them to the
+    trash. Of photos that are indexed `n_done` of `n_total` are through, and `n_failed` of these
+    failed; None while the folders are looked through, and for other writers. `n_images` and
+    `version` are what has been committed.
     """
 
     is_running: bool

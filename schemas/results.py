@@ -59,6 +59,14 @@ class FailureList(Record):
     failures: list[Failure]
 
 
+class Writer(Record):
+    """The process that writes to a collection."""
+
+    pid: int
+    host: str
+    started_at: datetime
+
+
 class HeldDeletion(Record):
     """A folder that lost so many files that nothing was removed without being asked."""
 

@@ -89,6 +89,18 @@ class Collection:
             return self.photo_table.photos(image_ids, columns)
         return self.store.images_by_id(image_ids, columns)
 
+    def count_images(self, where: str | None = None) -> int:
+        """Return the number of photos, or of those that match a condition.
+
+        Raises
+        ------
+        FilterError
+            If the condition is not one.
+        """
+        if where is None and self.photo_table is not None:
+            return len(self.photo_table)
+        return self.store.count_images(where)
+
     def space_map(self, space: Space, axes: AxesChoice | None = None) -> SpaceMap:
         """Return how stored vectors come into a space.
 

@@ -17,13 +17,11 @@ from schemas.photos import (
     FolderCount,
     FolderList,
     FoundPage,
-    FoundPhoto,
     Histogram,
     HistogramColumn,
     MonthCount,
     PhotoOrder,
     PhotoPage,
-    PhotoSummary,
     QualityPage,
     RatedSummary,
 )
@@ -77,15 +75,14 @@ def list_photos(
     """
     table = _table(collection)
     image_ids = ordered_ids(collection, order=order, where=where)
-    return PhotoPage(
-        version=table.version,
-        n_images=len(image_ids),
-        offset=offset,
-        images=[
-            PhotoSummary.model_construct(**row)
-            for row in summaries(table, image_ids[offset : offset + limit])
-        ],
-    )
+    page = {
+        "version": table.version,
+        "n_images": len(image_ids),
+        "offset": offset,
+        "images": list(summaries(table, image_ids[offset : offset + limit])),
+    }
+    # At once, which takes a quarter of the time of making the photos one by one.
+    return PhotoPage.model_validate(page)
 
 
 def ordered_ids(collection: Collection, *, order: PhotoOrder, where: str | None = None) -> IntArray:
@@ -107,17 +104,18 @@ def found_page(collection: Collection, found: Found, *, offset: int) -> FoundPag
     table = _table(collection)
     image_ids, similarities = found.image_ids[offset:], found.similarities[offset:]
     similarity_of = dict(zip(image_ids.tolist(), similarities.tolist(), strict=True))
-    return FoundPage.model_construct(
-        version=table.version,
-        space=found.space,
-        n_searched=found.n_searched,
-        offset=offset,
+    page = {
+        "version": table.version,
+        "space": found.space,
+        "n_searched": found.n_searched,
+        "offset": offset,
         # A photo removed since the gallery was opened is no hit.
-        hits=[
-            FoundPhoto.model_construct(similarity=similarity_of[row["image_id"]], **row)
+        "hits": [
+            {**row, "similarity": similarity_of[row["image_id"]]}
             for row in summaries(table, image_ids)
         ],
-    )
+    }
+    return FoundPage.model_validate(page)
 
 
 def quality_page(

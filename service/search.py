@@ -233,7 +233,7 @@ def find(
     axes = space if isinstance(space, AxesChoice) else None
     asked: Space | None = "semantic" if isinstance(space, AxesChoice) else space
     chosen = _chosen_space(collection, queries, asked)
-    n_searched = collection.store.count_images(where)
+    n_searched = collection.count_images(where)
     gallery = collection.gallery(chosen, axes)
     located = [_located(collection, query.content, gallery) for query in queries]
     query_vector = _composed([part.vector for part in located], queries)

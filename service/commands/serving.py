@@ -19,8 +19,8 @@ from service.commands.signals import stop_like_ctrl_c
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="Address to listen at; 0.0.0.0 or :: for all. Any but this machine's own needs a token, "
-    "and one is made if none is given.  [default: 127.0.0.1]",
+    help="Address to listen at; 0.0.0.0 for all of this machine, :: for all of IPv6. Where others "
+    "can reach it a token is needed, and made if none is given.  [default: 127.0.0.1]",
 )
 @click.option(
     "--port",

@@ -48,7 +48,7 @@ def serve(app: ASGIApp, *, host: str, port: int, on_listening: Callable[[str], N
     KeyboardInterrupt
         When it was stopped.
     """
-    _raise_file_limit()
+    raise_file_limit()
     with open_listener(host, port) as listener:
         on_started = partial(on_listening, listener_url(listener))
         AnnouncedServer(app, on_started=on_started).run(sockets=[listener])
@@ -142,7 +142,7 @@ def listener_url(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Let this process open as many files as it may, if that is few."""
     if sys.platform == "win32":
         return

@@ -14,6 +14,7 @@
 //                       action is only told of, for keys that an element listens to itself
 //   update(parameters)  optional: shows another state of the view; without it, it is shown anew
 //   photoClosed(id)     optional: the panel was closed; give the focus back
+//   focus()             optional: give the focus to what the view is about, for the skip link
 //
 // `parameters` is a URLSearchParams without `photo`. An error that show() or update() throws is
 // shown with its sentence. `page` has
@@ -221,6 +222,11 @@ function listen() {
     render({ scroll: history.state?.scroll });
   });
   document.addEventListener("click", followLink);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    if (shown.handle.focus) shown.handle.focus();
+    else main.focus();
+  });
   document.addEventListener("keydown", (event) => {
     const action = actionOf(event);
     if (!action) return;

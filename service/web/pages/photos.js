@@ -51,7 +51,7 @@ class PhotosView {
     this.turn = 0;
     this.selection = new Selection(page, () => this.grid.redrawSelection());
     this.grid = new Grid(this.gridActions(), this.selection);
-    this.box = createSearchBox(page, { changed: (parts) => this.search(parts), failed: (error) => this.warn(error) });
+    this.box = createSearchBox(page, { changed: (parts) => this.search(parts), done: () => this.focus(), failed: (error) => this.warn(error) });
     this.filters = createFilters(page, {
       changed: (filters) => this.go({ filters }),
       loaded: () => this.drawChips(),
@@ -183,6 +183,11 @@ class PhotosView {
   photoClosed(id) {
     const place = this.list?.placeOf(id) ?? -1;
     if (place >= 0) this.grid.focus(place);
+  }
+
+  focus() {
+    if (this.outcome.contains(this.grid.element)) this.grid.focus(this.grid.active);
+    else this.heading.focus();
   }
 
   similar(place) {

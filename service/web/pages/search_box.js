@@ -11,8 +11,9 @@ const NEXT_WEIGHT = { 1: 2, 2: 0.5 };
 // Pictures of uploads by their id: the server does not give them back.
 const uploaded = new Map();
 
-// `changed(parts)` is told every change; `failed(error)` an upload that did not work.
-export function createSearchBox(page, { changed, failed }) {
+// `changed(parts)` is told every change, `done()` that the keyboard goes on to what was found, and
+// `failed(error)` an upload that did not work.
+export function createSearchBox(page, { changed, done, failed }) {
   const { can_embed_words: takesWords, can_embed_photos: takesPhotos } = page.overview;
   let parts = [];
 
@@ -48,7 +49,10 @@ export function createSearchBox(page, { changed, failed }) {
       take(1);
     }
     if (event.key === "Backspace" && !input.value && parts.length) changed(parts.slice(0, -1));
-    if (event.key === "Escape" && !input.value) input.blur();
+    if (event.key === "ArrowDown") {
+      event.preventDefault();
+      done();
+    }
   });
 
   function submit(event) {

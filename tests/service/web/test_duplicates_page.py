@@ -29,6 +29,8 @@ from tests.service.web.browser import (
     visited,
 )
 
+expect.set_options(timeout=15_000)
+
 pytestmark = [pytest.mark.slow, needs_browser]
 
 REVIEW = "/?view=duplicates"
@@ -371,8 +373,8 @@ def test_narrow_screens(browser, still_site, theme, size):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(browser, still_site, theme):
-    with visited(browser, still_site, REVIEW, theme=theme) as page:
+def test_axe_finds_nothing(browser, site, theme):
+    with visited(browser, site, REVIEW, theme=theme) as page:
         expect(told(page, FOUND)).to_be_visible()
         page.get_by_text("More choices").click()
         assert accessibility_faults(page) == []

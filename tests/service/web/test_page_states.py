@@ -59,7 +59,7 @@ def site(tmp_path_factory):
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_nothing(browser, site, state, theme):
     path, click = STATES[state]
-    with visited(browser, site, path, theme=theme, expected_statuses=(400,)) as page:
+    with visited(browser, site, path, theme=theme, tolerated=("status of 400",)) as page:
         settle(page)
         if click:
             page.locator(click).first.click(force=True)
@@ -110,7 +110,7 @@ def answer_busy(route: Any) -> None:
 
 
 def test_an_error_is_told_and_can_be_tried_again(browser, site):
-    with visited(browser, site, "/?view=nothing", expected_statuses=(503,)) as page:
+    with visited(browser, site, "/?view=nothing", tolerated=("status of 503",)) as page:
         expect(page.locator(".tile").first).to_be_visible()
         page.route("**/api/v1/search?*", answer_busy)
         page.get_by_role("searchbox", name="Search by words").fill("red")
@@ -124,7 +124,7 @@ def test_an_error_is_told_and_can_be_tried_again(browser, site):
 
 
 def test_without_a_token_the_page_goes_to_the_login_and_comes_back(browser, site):
-    with visited(browser, site, expected_statuses=(401,)) as page:
+    with visited(browser, site, tolerated=("status of 401",)) as page:
         expect(page.locator(".tile").first).to_be_visible()
         refused = {"error": {"code": "token", "message": "a token is needed"}}
         page.route("**/api/v1/search?*", lambda route: route.fulfill(status=401, json=refused))
@@ -143,11 +143,21 @@ def test_without_a_token_the_page_goes_to_the_login_and_comes_back(browser, site
         )
 
 
-def test_a_server_that_is_gone_is_told(browser, site):
+def test_photos_that_are_being_indexed_are_told_of(browser, site):
     with visited(browser, site) as page:
         expect(page.locator(".tile").first).to_be_visible()
         page.route("**/api/v1/ingest", lambda route: route.fulfill(json=INGEST))
         expect(page.get_by_text("Indexing: 12 of 3,400 photos, 2 failed")).to_be_visible()
+
+
+def test_a_server_that_is_gone_is_told(browser, site):
+    with visited(browser, site, tolerated=("ERR_FAILED",)) as page:
+        expect(page.locator(".tile").first).to_be_visible()
+        page.route("**/api/v1/*", lambda route: route.abort())
+        expect(page.get_by_text("The server does not answer. Trying again")).to_be_visible()
+        page.get_by_role("searchbox", name="Search by words").fill("red")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
 
 
 INGEST = {
@@ -186,7 +196,7 @@ def test_a_hundred_thousand_photos_are_a_few_elements(browser, site, size):
         many_images(route)
 
     with visited(
-        browser, site, "/?view=duplicates&tier=bytes", size=size, expected_statuses=(404,)
+        browser, site, "/?view=duplicates&tier=bytes", size=size, tolerated=("status of 404",)
     ) as page:
         page.route("**/api/v1/images?*", answer)
         page.get_by_role("link", name="Photos", exact=True).click()

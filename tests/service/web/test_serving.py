@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,7 +15,13 @@ from service.web.options import (
     ServingOptions,
     checked_options,
 )
-from service.web.serving import AnnouncedServer, listener_url, open_listener
+from service.web.serving import (
+    WANTED_FILES,
+    AnnouncedServer,
+    listener_url,
+    open_listener,
+    raise_file_limit,
+)
 from tests.service.web.servers import (
     MANY_BYTES,
     TOKEN,
@@ -32,7 +39,6 @@ from tests.service.web.servers import (
 class ShortConnection(BoundedConnection):
     """With limits that a test can wait for."""
 
-    most_connections = 20
     header_seconds = 0.3
     stalled_seconds = 0.3
 
@@ -227,18 +233,31 @@ def n_received(connection: socket.socket) -> int:
     return sum(map(len, iter(lambda: connection.recv(2**20), b"")))
 
 
-def test_a_new_connection_takes_the_place_of_the_one_that_waited_longest(port):
-    idle = [connected(port) for _ in range(20)]
-    try:
+class FewConnections(BoundedConnection):
+    most_connections = 20
+
+
+def test_a_new_connection_takes_the_place_of_the_one_that_waited_longest():
+    with running_server(small_app(), FewConnections) as port, ExitStack() as stack:
+        idle = [stack.enter_context(connected(port)) for _ in range(20)]
         assert ask(port, "/health").status == 200
-        idle[0].settimeout(5)
-        assert seconds_until_closed(idle[0]) < 0.25
+        assert idle[0].recv(1) == b""
         idle[1].setblocking(False)
         with pytest.raises(BlockingIOError):
             idle[1].recv(1)
+
+
+def test_as_many_files_may_be_open_as_there_are_connections():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1000), hard))
+    try:
+        raise_file_limit()
+        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert raised == (WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, 4096))
+        assert raised > 2 * BoundedConnection.most_connections
     finally:
-        for connection in idle:
-            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(
