@@ -21,7 +21,8 @@ MAX_GROUPS_APPLIED = 100_000
 
 MAX_GROUP_PHOTOS = 100_000
 
-ImageId = Annotated[int, Field(ge=0, lt=2**63)]
+ImageId = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+"""Strict, or true would be the photo 1."""
 
 
 class ErrorDetail(Record):
@@ -152,8 +153,13 @@ class ApplyGroup(Asked):
 
 
 class ApplyRequest(Asked):
-    """Which copies to move to the trash."""
+    """Which copies to move to the trash.
 
+    `created_at` is that of the collection, as :class:`Overview` has it: ids mean other photos in
+    another one at the same place.
+    """
+
+    created_at: datetime
     groups: list[ApplyGroup] = Field(min_length=1, max_length=MAX_GROUPS_APPLIED)
 
 

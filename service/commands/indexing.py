@@ -18,6 +18,7 @@ from service.commands.options import (
     settings_from,
     threads_option,
 )
+from service.commands.signals import stop_like_ctrl_c
 
 
 @click.command()
@@ -97,7 +98,7 @@ def index(
     if rescan is not None and not watch:
         raise click.UsageError("--rescan needs --watch")
     if watch:
-        _stop_like_ctrl_c(signal.SIGTERM)
+        stop_like_ctrl_c(signal.SIGTERM)
     if pretrained is not None and model is None:
         raise click.UsageError("--pretrained needs --model")
     settings = settings_from(
@@ -151,15 +152,3 @@ def _follow(
     except KeyboardInterrupt:
         pass
     click.echo("Stopped watching.", err=True)
-
-
-def _stop_like_ctrl_c(number: int) -> None:
-    """Let a signal, as a service is stopped by, do what Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        # A shell starts background jobs with Ctrl-C ignored.
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGINT)
-
-    signal.signal(number, interrupt)

@@ -1,6 +1,7 @@
 """Serve an app over HTTP until it is stopped."""
 
 import errno
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -95,6 +96,9 @@ class AnnouncedServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell so; see uvicorn."""
         await super().startup(sockets)
+        # What was made until now stays: looking through all of it for garbage, which happens every
+        # few thousand requests, would hold up all that are under way.
+        gc.freeze()
         self._on_started()
 
 

@@ -59,11 +59,15 @@ export class ComparedPictures {
     this.#zoomTo(1);
   }
 
-  // One pixel of the first photo on one of the screen.
   showPixels() {
+    this.#zoomTo(this.#pixelZoom);
+  }
+
+  // At which a pixel of the first photo is one of the screen.
+  get #pixelZoom() {
     const [first] = this.#panes;
     const { width } = fitted(first);
-    if (width) this.#zoomTo(sizeOf(first).pixels / (width * devicePixelRatio));
+    return width ? sizeOf(first).pixels / (width * devicePixelRatio) : 1;
   }
 
   pan(right, down) {
@@ -100,7 +104,7 @@ export class ComparedPictures {
 
   #zoomTo(zoom, { x, y } = this.#lens) {
     const before = this.#lens;
-    const after = Math.min(Math.max(zoom, 1), MAX_ZOOM);
+    const after = Math.min(Math.max(zoom, Math.min(1, this.#pixelZoom)), MAX_ZOOM);
     // What is under the pointer stays there.
     const share = before.zoom / after;
     this.#look({ zoom: after, x: x + (before.x - x) * share, y: y + (before.y - y) * share });

@@ -108,9 +108,10 @@ export class Decisions {
     this.#decide(group, id, { keeper: id, trash: isSwap ? [...others, keeper] : others });
   }
 
-  keepAll(group) {
+  // `id` is the photo from which it was asked for: undo comes back to it.
+  keepAll(group, id) {
     const { keeper, trash } = this.of(group);
-    if (trash.length) this.#decide(group, keeper, { keeper, trash: [] });
+    if (trash.length) this.#decide(group, id, { keeper, trash: [] });
   }
 
   // Forget what was decided, and propose by a basis.

@@ -131,7 +131,7 @@ export class GroupList {
 
   #entry(group, number, block) {
     const heading = `group-${number + 1}`;
-    const keepAll = button("Keep all", () => this.#decisions.keepAll(group), {
+    const keepAll = button("Keep all", () => this.#decisions.keepAll(group, group.keeper.image_id), {
       class: "keep-all",
       "aria-keyshortcuts": "a",
       "aria-describedby": heading,

@@ -82,7 +82,10 @@ class Review {
         does: "make this the keeper",
         action: onCurrent(({ group, photo }) => this.#decisions.makeKeeper(group, photo.image_id)),
       },
-      a: { does: "keep all of the group", action: onCurrent(({ group }) => this.#decisions.keepAll(group)) },
+      a: {
+        does: "keep all of the group",
+        action: onCurrent(({ group, photo }) => this.#decisions.keepAll(group, photo.image_id)),
+      },
       c: { does: "compare with the keeper", action: onCurrent(({ group, photo }) => this.#compare(group, photo)) },
       Enter: { does: "open the photo" },
       z: { does: "undo", action: () => this.#undo() },
@@ -206,7 +209,10 @@ class Review {
 
   async #move(groups) {
     await this.#change("Moving to the trash …", async () => {
-      const summary = await post("/duplicates/apply", { groups });
+      const summary = await post("/duplicates/apply", {
+        created_at: this.#page.overview.info.created_at,
+        groups,
+      });
       const undo = button("Undo", () => this.#bringBack(summary.run));
       return movedOutcome(summary, ...(summary.run === null ? [] : [undo]));
     });

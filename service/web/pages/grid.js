@@ -32,6 +32,7 @@ export class Grid {
     this.rows = new Map();
     this.columns = 1;
     this.isFast = false;
+    this.hadFocus = false;
     this.last = { y: 0, time: 0 };
     this.element = element("div", {
       class: "grid",
@@ -75,13 +76,16 @@ export class Grid {
     this.layout();
   }
 
+  // What had the focus is made anew; the focus goes to the active tile then.
   clear() {
+    this.hadFocus ||= this.element.contains(document.activeElement);
     for (const number of [...this.rows.keys()]) this.removeRow(number);
   }
 
   resize(target) {
-    const place = this.firstInView();
+    const place = this.element.contains(document.activeElement) ? this.active : this.firstInView();
     this.target = target;
+    if (!this.list) return;
     this.clear();
     this.layout();
     this.scrollTo(place);
@@ -206,6 +210,10 @@ export class Grid {
   keepReachable(inRows) {
     if (this.tile(this.active)) this.tile(this.active).tabIndex = 0;
     else this.activate(Math.max(Math.ceil(inRows / this.rowHeight), 0) * this.columns);
+    if (this.hadFocus && this.tile(this.active)) {
+      this.hadFocus = false;
+      this.tile(this.active).focus({ preventScroll: true });
+    }
   }
 
   tile(place) {

@@ -123,7 +123,15 @@ async def duplicates(
 async def apply(
     serving: Changeable,
     request: Annotated[
-        ApplyRequest, Body(examples=[{"groups": [{"keeper_id": 0, "copy_ids": [17, 21]}]}])
+        ApplyRequest,
+        Body(
+            examples=[
+                {
+                    "created_at": "2026-11-26T12:00:00Z",
+                    "groups": [{"keeper_id": 0, "copy_ids": [17, 21]}],
+                }
+            ]
+        ),
     ],
 ) -> Response:
     """Move copies to the trash, each in favour of the photo that is kept.
@@ -132,8 +140,7 @@ async def apply(
     files; what stays is told in `left`. The copies leave the collection and the groups.
     """
     groups = [group.reviewed() for group in request.groups]
-    created_at = serving.collection.store.info.created_at
-    moving = serving.duplicate_searches.trash(groups, created_at=created_at)
+    moving = serving.duplicate_searches.trash(groups, created_at=request.created_at)
     summary = await asyncio.wrap_future(moving)
     # Seen a second later otherwise. The photos were moved, whatever becomes of it.
     with suppress(IsophoteError):

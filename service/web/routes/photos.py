@@ -99,7 +99,7 @@ async def thumbnail(
 @router.get(
     "/images/{image_id}/original",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, **refusals(404, 410, 422)},
+    responses={200: {"content": {"image/*": {}}}, **refusals(404, 410, 422)},
 )
 async def original(
     serving: Served, image_id: PhotoId, parameters: Annotated[OriginalParameters, Query()]

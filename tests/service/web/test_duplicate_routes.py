@@ -34,6 +34,10 @@ FIRST = {"keeper_id": 0, "copy_ids": [1, 2]}
 SECOND = {"keeper_id": 3, "copy_ids": [4]}
 
 
+MADE = NOON.isoformat()
+"""When the collection was made, as a client says it."""
+
+
 @pytest.fixture
 def copies(tmp_path) -> Collection:
     return copied_files(tmp_path)
@@ -205,7 +209,8 @@ def test_only_the_named_copies_move_and_leave_the_groups(serve, copies, tmp_path
     client = serve(allows_changes=True)
     before = page_of(got(client))
     response = client.post(
-        "/duplicates/apply", json={"groups": [{"keeper_id": 0, "copy_ids": [1]}, SECOND]}
+        "/duplicates/apply",
+        json={"created_at": MADE, "groups": [{"keeper_id": 0, "copy_ids": [1]}, SECOND]},
     )
     summary = TrashSummary.model_validate_json(response.content)
     assert (response.status_code, summary.n_photos, summary.left) == (200, 2, [])
@@ -222,7 +227,7 @@ def test_only_the_named_copies_move_and_leave_the_groups(serve, copies, tmp_path
 @pytest.mark.usefixtures("finding")
 def test_moved_photos_are_listed_and_come_back(serve, tmp_path):
     client = serve(allows_changes=True)
-    moved = client.post("/duplicates/apply", json={"groups": [FIRST]}).json()
+    moved = client.post("/duplicates/apply", json={"created_at": MADE, "groups": [FIRST]}).json()
     listed = TrashList.model_validate_json(client.get("/trash").content)
     assert [(run.run, run.n_photos) for run in listed.runs] == [(moved["run"], 2)]
     response = client.post("/trash/undo", json={"run": moved["run"]})
@@ -237,7 +242,11 @@ def test_moved_photos_are_listed_and_come_back(serve, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/duplicates/apply", {"groups": [FIRST]}), ("/trash/undo", {"run": None})]
+    ("path", "body"),
+    [
+        ("/duplicates/apply", {"created_at": MADE, "groups": [FIRST]}),
+        ("/trash/undo", {"run": None}),
+    ],
 )
 def test_a_server_that_allows_no_changes_moves_nothing(serve, tmp_path, path, body):
     code, message = error_of(serve().post(path, json=body), 403)
@@ -249,9 +258,12 @@ def test_a_server_that_allows_no_changes_moves_nothing(serve, tmp_path, path, bo
 @pytest.mark.parametrize("path", ["/duplicates/apply", "/trash/undo"])
 def test_nothing_moves_while_another_process_writes(serve, copies, tmp_path, path):
     client = serve(allows_changes=True)
-    assert client.post("/duplicates/apply", json={"groups": [SECOND]}).status_code == 200
+    assert (
+        client.post("/duplicates/apply", json={"created_at": MADE, "groups": [SECOND]}).status_code
+        == 200
+    )
     with writer_lock(Path(copies.store.uri)):
-        body = {"groups": [FIRST]} if path == "/duplicates/apply" else {}
+        body = {"created_at": MADE, "groups": [FIRST]} if path == "/duplicates/apply" else {}
         code, message = error_of(client.post(path, json=body), 409)
     assert code == "locked"
     assert f"is being written by process {os.getpid()} " in message
@@ -262,12 +274,28 @@ def test_nothing_moves_while_another_process_writes(serve, copies, tmp_path, pat
     "body",
     [
         pytest.param({}, id="nothing"),
-        pytest.param({"groups": []}, id="no groups"),
-        pytest.param({"groups": [{"keeper_id": 0, "copy_ids": []}]}, id="no copies"),
-        pytest.param({"groups": [{"keeper_id": -1, "copy_ids": [1]}]}, id="negative id"),
-        pytest.param({"groups": [{"keeper_id": 0, "copy_ids": [2**63]}]}, id="id too large"),
-        pytest.param({"groups": [FIRST], "trash": "/tmp"}, id="a place of the client's"),
-        pytest.param({"groups": [{**FIRST, "path": "/etc/passwd"}]}, id="a path"),
+        pytest.param({"groups": [FIRST]}, id="no collection"),
+        pytest.param(
+            {"created_at": MADE, "groups": [{"keeper_id": False, "copy_ids": [True]}]},
+            id="truth is no id",
+        ),
+        pytest.param({"created_at": MADE, "groups": []}, id="no groups"),
+        pytest.param(
+            {"created_at": MADE, "groups": [{"keeper_id": 0, "copy_ids": []}]}, id="no copies"
+        ),
+        pytest.param(
+            {"created_at": MADE, "groups": [{"keeper_id": -1, "copy_ids": [1]}]}, id="negative id"
+        ),
+        pytest.param(
+            {"created_at": MADE, "groups": [{"keeper_id": 0, "copy_ids": [2**63]}]},
+            id="id too large",
+        ),
+        pytest.param(
+            {"created_at": MADE, "groups": [FIRST], "trash": "/tmp"}, id="a place of the client's"
+        ),
+        pytest.param(
+            {"created_at": MADE, "groups": [{**FIRST, "path": "/etc/passwd"}]}, id="a path"
+        ),
     ],
 )
 def test_a_body_that_is_none_moves_nothing(serve, tmp_path, body):
@@ -278,7 +306,10 @@ def test_a_body_that_is_none_moves_nothing(serve, tmp_path, body):
 
 def test_ids_that_no_photo_has_and_the_keeper_itself_stay(serve, tmp_path):
     client = serve(allows_changes=True)
-    body = {"groups": [{"keeper_id": 0, "copy_ids": [0, 99]}, {"keeper_id": 98, "copy_ids": [3]}]}
+    body = {
+        "created_at": MADE,
+        "groups": [{"keeper_id": 0, "copy_ids": [0, 99]}, {"keeper_id": 98, "copy_ids": [3]}],
+    }
     summary = client.post("/duplicates/apply", json=body).json()
     assert (summary["n_photos"], len(summary["left"])) == (0, 3)
     assert len(list((tmp_path / "photos").glob("?/*.jpg"))) == 6
@@ -286,7 +317,10 @@ def test_ids_that_no_photo_has_and_the_keeper_itself_stay(serve, tmp_path):
 
 def test_what_was_kept_instead_of_another_photo_stays(serve, tmp_path):
     client = serve(allows_changes=True)
-    body = {"groups": [{"keeper_id": 0, "copy_ids": [1]}, {"keeper_id": 1, "copy_ids": [0, 2]}]}
+    body = {
+        "created_at": MADE,
+        "groups": [{"keeper_id": 0, "copy_ids": [1]}, {"keeper_id": 1, "copy_ids": [0, 2]}],
+    }
     summary = client.post("/duplicates/apply", json=body).json()
     assert (summary["n_photos"], len(summary["left"])) == (1, 2)
     assert not (tmp_path / "photos/1/1.jpg").exists()

@@ -318,6 +318,7 @@ def test_nothing_moves_while_another_process_writes(browser, site, library):
 
 
 def test_what_stays_is_told_with_its_reason(page, library):
+    page.wait_for_load_state("networkidle")
     (library.photos / "photo2-turned.jpg").write_bytes(b"edited since")
     page.get_by_role("button", name="Move to the trash").click()
     page.get_by_role("button", name="Move 5 photos").click()
