@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.ann import build_ann_index, faiss_is_available
+from indexer.ann import EXACT_LIMIT, build_ann_index, faiss_is_available
 from indexer.arrays import FloatArray, IntArray
 from indexer.gallery import (
     MAX_DELETED_ROWS,
@@ -102,7 +102,10 @@ def open_served_gallery(store: Store, space_map: SpaceMap) -> Gallery:
 
 def open_growing(store: Store, space_map: SpaceMap) -> GrowingGallery:
     """Return the gallery of all photos that there are."""
-    settled = open_ann_gallery(store, space_map, exact_limit=SERVED_EXACT_ROWS)
+    # Of few photos the usual cache, which `isophote index` keeps up to date, will do.
+    is_large = store.count_images() > SERVED_EXACT_ROWS
+    limit = SERVED_EXACT_ROWS if is_large else EXACT_LIMIT
+    settled = open_ann_gallery(store, space_map, exact_limit=limit)
     empty = np.empty((0, settled.ann_index.dimension), np.float32)
     return GrowingGallery(settled, _exact_gallery(settled, np.empty(0, np.int64), empty))
 

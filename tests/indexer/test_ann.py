@@ -86,6 +86,27 @@ def test_a_filtered_search_is_exact_and_returns_as_many_as_exist(ann_index, n_qu
     np.testing.assert_allclose(similarities, expected, atol=1e-6)
 
 
+def test_vectors_of_rows_are_those_that_were_put_in(ann_index, tmp_path):
+    rows = np.array([0, 77, N_ROWS - 1, 77], np.int64)
+    # An approximate index keeps float16.
+    np.testing.assert_allclose(ann_index.vectors(rows), VECTORS[rows], atol=1e-3)
+    assert ann_index.vectors(rows[:0]).shape == (0, DIMENSION)
+    ann_index.save(tmp_path / "index.faiss")
+    loaded = load_ann_index(tmp_path / "index.faiss", use_gpu=False)
+    loaded.add(QUERIES[:2])
+    np.testing.assert_allclose(
+        loaded.vectors(np.array([5, N_ROWS + 1], np.int64)),
+        [VECTORS[5], QUERIES[1]],
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("row", [-1, N_ROWS])
+def test_refuses_vectors_of_rows_that_do_not_exist(ann_index, row):
+    with pytest.raises(ValueError, match=rf"rows must be in \[0, {N_ROWS}\), got {row}"):
+        ann_index.vectors(np.array([row], np.int64))
+
+
 @pytest.mark.parametrize("n_queries", BATCHES)
 def test_missing_hits_are_marked_the_same_way_everywhere(ann_index, n_queries):
     allowed = np.array([7, 3, 7])

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from indexer import growing_gallery as growing_module
-from indexer.ann import EXACT_LIMIT, faiss_is_available
+from indexer.ann import faiss_is_available
 from indexer.gallery import StoreGallery, ann_reports, open_ann_gallery
 from indexer.growing_gallery import (
-    GrowingGallery,
     caught_up,
     open_growing,
     open_served_gallery,
@@ -121,11 +120,15 @@ def test_many_changes_settle(store, monkeypatch, limit):
     assert_answers_like(gallery, open_ann_gallery(store, gallery.space_map))
 
 
-def test_it_has_a_cache_of_its_own(store):
-    gallery = opened(store)
-    open_ann_gallery(store, gallery.space_map, exact_limit=EXACT_LIMIT)
-    assert [report.space for report in ann_reports(store)] == ["clip", "clip"]
-    assert isinstance(opened(store), GrowingGallery)
+def test_of_few_photos_it_shares_the_usual_cache(store):
+    open_ann_gallery(store, opened(store).space_map)
+    assert [report.kind for report in ann_reports(store)] == ["exact"]
+
+
+def test_of_many_photos_it_has_a_cache_of_its_own(store, monkeypatch):
+    monkeypatch.setattr(growing_module, "SERVED_EXACT_ROWS", 100)
+    open_ann_gallery(store, opened(store).space_map)
+    assert sorted(report.kind for report in ann_reports(store)) == ["exact", "ivf"]
 
 
 def test_above_the_limit_it_is_searched_by_cells(store, monkeypatch):
