@@ -202,6 +202,7 @@ def show_demo(demo: Demo) -> None:
     place = shown_path(demo.summary.collection)
     click.echo(f"\nThe collection lies in {place}. Ask it more:")
     click.echo(f'  isophote search "a dog" -c "{place}"')
+    click.echo(f'Or look at it in a browser:\n  isophote serve -c "{place}"')
 
 
 def show_rated(photo: RatedPhoto) -> None:

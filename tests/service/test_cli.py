@@ -496,6 +496,7 @@ def test_the_demo_shows_an_answer_of_each_kind(tmp_path):
     for part in ("143 photos in", "Similar to", "Photos of", "Copies of", "Lowest quality:"):
         assert part in result.stdout
     assert f'isophote search "a dog" -c "{tmp_path / "collection"}"' in result.stdout
+    assert f'isophote serve -c "{tmp_path / "collection"}"' in result.stdout
     assert "broken on purpose" in result.stderr
 
 

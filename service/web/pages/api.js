@@ -61,7 +61,11 @@ async function answered(address, options) {
     return await fetch(address, options);
   } catch (error) {
     if (isAborted(error)) throw error;
-    throw new ApiError(0, "unreachable", "The server does not answer. Is `isophote serve` running?");
+    throw new ApiError(
+      0,
+      "unreachable",
+      "The server does not answer. Is `isophote serve` running?",
+    );
   }
 }
 
@@ -71,7 +75,11 @@ async function errorOf(response) {
     return new ApiError(response.status, error.code, error.message);
   } catch {
     // A proxy between may answer with a page of its own.
-    return new ApiError(response.status, "unknown", `The server answered with status ${response.status}.`);
+    return new ApiError(
+      response.status,
+      "unknown",
+      `The server answered with status ${response.status}.`,
+    );
   }
 }
 

@@ -29,7 +29,7 @@
 //   refresh()           asks for the overview again, and shows the view anew
 
 import * as api from "./api.js";
-import { button, element, iconButton } from "./elements.js";
+import { element } from "./elements.js";
 import { useThumbnailsOf } from "./format.js";
 import { openHelp, usesKeys } from "./help.js";
 import { createPanel } from "./panel.js";
@@ -111,7 +111,9 @@ async function render({ scroll }) {
   if (photo === null) panel.close();
   if (parameters.toString() !== shown.key) await showView(parameters, scroll);
   // Meanwhile somebody may have gone on.
-  if (photo !== null && location.search.includes(`photo=${photo}`)) panel.show(Number(photo), neighbours);
+  if (photo !== null && new URLSearchParams(location.search).get("photo") === photo) {
+    panel.show(Number(photo), neighbours);
+  }
 }
 
 async function showView(parameters, scroll) {
@@ -188,17 +190,21 @@ async function readOverview() {
 
 function followLink(event) {
   const link = event.target.closest?.("a[href]");
-  const isPlain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
-  if (!link || !isPlain || event.defaultPrevented || link.target || link.hasAttribute("download")) return;
+  const isPlain =
+    event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  if (!link || !isPlain || event.defaultPrevented || link.target || link.hasAttribute("download"))
+    return;
   if (link.origin !== location.origin || link.pathname !== "/" || link.hash) return;
   event.preventDefault();
   go(new URLSearchParams(link.search));
 }
 
-const isTyping = (element) => element.matches("input:not([type=checkbox], [type=radio], [type=range]), textarea, select");
+const isTyping = (element) =>
+  element.matches("input:not([type=checkbox], [type=radio], [type=range]), textarea, select");
 
 function actionOf(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !usesKeys()) return null;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !usesKeys())
+    return null;
   if (document.querySelector("dialog:modal") || isTyping(event.target)) return null;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   return { ...shown.handle.keys, ...keys }[key]?.action;
@@ -213,10 +219,14 @@ function showHelp() {
 function listen() {
   history.scrollRestoration = "manual";
   let still;
-  addEventListener("scroll", () => {
-    clearTimeout(still);
-    still = setTimeout(keepScroll, SCROLL_KEPT_MILLISECONDS);
-  }, { passive: true });
+  addEventListener(
+    "scroll",
+    () => {
+      clearTimeout(still);
+      still = setTimeout(keepScroll, SCROLL_KEPT_MILLISECONDS);
+    },
+    { passive: true },
+  );
   addEventListener("popstate", () => {
     clearTimeout(still);
     render({ scroll: history.state?.scroll });
@@ -236,14 +246,20 @@ function listen() {
 }
 
 async function start() {
-  document.querySelector(".top").append(iconButton("help", "Keys", showHelp));
+  document.getElementById("keys").addEventListener("click", showHelp);
   listen();
   const place = placeBefore();
   if (place) history.replaceState({}, "", `/${place}`);
   try {
     await readOverview();
   } catch (error) {
-    main.replaceChildren(element("div", { class: "view" }, errorState(error, () => location.reload())));
+    main.replaceChildren(
+      element(
+        "div",
+        { class: "view" },
+        errorState(error, () => location.reload()),
+      ),
+    );
     return;
   }
   await render({ scroll: history.state?.scroll });

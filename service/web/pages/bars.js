@@ -16,7 +16,13 @@ export function drawBars(counts, describe) {
   const box = `0 0 ${Math.max(counts.length, 1)} ${HEIGHT}`;
   return drawing(
     "svg",
-    { class: "bars", viewBox: box, preserveAspectRatio: "none", role: "img", "aria-label": describe },
+    {
+      class: "bars",
+      viewBox: box,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": describe,
+    },
     ...bars,
   );
 }

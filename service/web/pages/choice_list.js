@@ -19,7 +19,12 @@ export function createChoiceList({ label, isOne = false, changed }) {
     hidden: true,
     oninput: () => draw(),
   });
-  const list = element("div", { class: "choices", role: "group", "aria-label": label });
+  const list = element("div", {
+    class: "choices",
+    role: "group",
+    "aria-label": label,
+    hidden: true,
+  });
   const more = element("p", { class: "told", hidden: true });
 
   function draw() {
@@ -49,6 +54,7 @@ export function createChoiceList({ label, isOne = false, changed }) {
 
   function fill(now) {
     choices = now;
+    list.hidden = false;
     search.hidden = choices.length <= LONG;
     draw();
   }

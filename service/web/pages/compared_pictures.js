@@ -8,6 +8,7 @@ const PREVIEW_PIXELS = 1280;
 const MAX_ZOOM = 40;
 const ZOOM_STEP = 1.25;
 const PAN_STEP = 0.15;
+const WHEEL_NOTCH = 100;
 
 // Formats that every browser shows; of others there is the preview only.
 const SHOWN_FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP"];
@@ -39,13 +40,13 @@ export class ComparedPictures {
     this.elements = this.#panes.map(({ element: pane }) => pane);
   }
 
-  show(photos, turn) {
+  show(photos) {
     this.#lens = { zoom: 1, x: 0.5, y: 0.5 };
     photos.forEach((photo, side) => this.#load(this.#panes[side], photo));
-    this.turnBack(turn);
+    this.turnBack(null);
   }
 
-  // Turn the second photo; null leaves it as it is.
+  // Turn the second photo as `turnOf` tells; null leaves it as it is.
   turnBack(turn) {
     this.#panes[1].turn = turn;
     this.draw();
@@ -67,7 +68,7 @@ export class ComparedPictures {
   get #pixelZoom() {
     const [first] = this.#panes;
     const { width } = fitted(first);
-    return width ? sizeOf(first).pixels / (width * devicePixelRatio) : 1;
+    return width ? pixelWidth(first) / (width * devicePixelRatio) : 1;
   }
 
   pan(right, down) {
@@ -79,7 +80,7 @@ export class ComparedPictures {
     for (const pane of this.#panes) this.#place(pane);
     const [first] = this.#panes;
     const { width } = fitted(first);
-    if (width) this.#onZoom((width * this.#lens.zoom * devicePixelRatio) / sizeOf(first).pixels);
+    if (width) this.#onZoom((width * this.#lens.zoom * devicePixelRatio) / pixelWidth(first));
   }
 
   #pane(onMissing) {
@@ -159,7 +160,9 @@ export class ComparedPictures {
   #listen(pane) {
     pane.addEventListener("wheel", (event) => {
       event.preventDefault();
-      this.zoomBy(event.deltaY < 0 ? 1 : -1, this.#under(pane, event));
+      // A notch of a wheel is a step, of which a touchpad tells small parts.
+      const steps = Math.max(-1, Math.min(1, -event.deltaY / WHEEL_NOTCH));
+      this.zoomBy(steps, this.#under(pane, event));
     });
     pane.addEventListener("dblclick", (event) => {
       if (this.#lens.zoom > 1) this.fit();
@@ -180,11 +183,12 @@ export class ComparedPictures {
     if (!before) return;
     const other = [...this.#pointers.values()].find(({ pointerId }) => pointerId !== event.pointerId);
     this.#pointers.set(event.pointerId, event);
+    const { zoom, x, y } = this.#lens;
     if (other) {
-      this.#zoomTo((this.#lens.zoom * apart(event, other)) / apart(before, other), this.#under(pane, event));
+      const spread = apart(event, other) / apart(before, other);
+      this.#zoomTo(zoom * spread, this.#under(pane, event));
       return;
     }
-    const { zoom, x, y } = this.#lens;
     const { width, height } = fitted(this.#panes[0]);
     this.#look({
       zoom,
@@ -197,6 +201,7 @@ export class ComparedPictures {
   #under(pane, event) {
     const { zoom, x, y } = this.#lens;
     const { width, height } = fitted(this.#panes[this.elements.indexOf(pane)]);
+    if (!width) return this.#lens;
     const box = pane.getBoundingClientRect();
     return {
       x: x + (event.clientX - box.left - box.width / 2) / (width * zoom),
@@ -222,8 +227,7 @@ function fitted(pane) {
 }
 
 // How many pixels of the file lie along the width that is shown.
-function sizeOf({ photo, image }) {
+function pixelWidth({ photo, image: { naturalWidth, naturalHeight } }) {
   const longest = Math.max(photo.width ?? 0, photo.height ?? 0) || PREVIEW_PIXELS;
-  const { naturalWidth, naturalHeight } = image;
-  return { pixels: (naturalWidth / Math.max(naturalWidth, naturalHeight)) * longest };
+  return (naturalWidth / Math.max(naturalWidth, naturalHeight)) * longest;
 }

@@ -52,7 +52,13 @@ export function createDateFilter(page, { changed }) {
     undated.closest("label").hidden = !n_undated;
     spans = spansOf(months);
     if (!spans.length) chart.hidden = true;
-    else chart.replaceChildren(drawBars(spans.map(({ n }) => n), described(spans)));
+    else
+      chart.replaceChildren(
+        drawBars(
+          spans.map(({ n }) => n),
+          described(spans),
+        ),
+      );
     [...(chart.firstChild?.children ?? [])].forEach((bar, number) => titled(bar, spans[number]));
     update(now);
   }
@@ -67,7 +73,10 @@ export function createDateFilter(page, { changed }) {
     section.classList.toggle("on", !clear.hidden);
     const [first, last] = [now.taken?.[0] ?? "", now.taken?.[1] ?? "9999"];
     if (chart.firstChild) {
-      markBars(chart.firstChild, (number) => !now.undated && spans[number].to >= first && spans[number].from <= last);
+      markBars(
+        chart.firstChild,
+        (number) => !now.undated && spans[number].to >= first && spans[number].from <= last,
+      );
     }
   }
 
@@ -96,7 +105,9 @@ function spansOf(months) {
   const spans = Array.from({ length: Math.floor((last - start) / step) + 1 }, (_, place) =>
     isYears ? year((start + place * 12) / 12) : month(start + place),
   );
-  months.forEach(({ month: name, n_images: n }) => (spans[Math.floor((number(name) - start) / step)].n += n));
+  months.forEach(
+    ({ month: name, n_images: n }) => (spans[Math.floor((number(name) - start) / step)].n += n),
+  );
   return spans;
 }
 

@@ -3,7 +3,7 @@
 import { saveFile } from "./downloads.js";
 import { element } from "./elements.js";
 import { counted, shownBytes } from "./format.js";
-import { sentence } from "./sentences.js";
+import { withCode } from "./sentences.js";
 
 // Say what will happen; resolve whether it was confirmed.
 export function confirmation(container, totals) {
@@ -15,13 +15,13 @@ export function confirmation(container, totals) {
     element(
       "p",
       {},
-      sentence(
+      withCode(
         `${photos} of ${counted(totals.groups, "group")}, ${shownBytes(totals.bytes)}, move to the ` +
           "folder `.isophote-trash` of the indexed folder they lie in. Each is compared with the " +
           "index before, and stays where it is if it or its keeper has changed.",
       ),
     ),
-    element("p", {}, sentence("Nothing is deleted: Undo, here or as `isophote undo`, brings them back.")),
+    element("p", {}, withCode("Nothing is deleted: Undo, here or as `isophote undo`, brings them back.")),
     element(
       "form",
       { method: "dialog", class: "button-row" },

@@ -11,7 +11,11 @@ export function decisionBar(actions, { allowsChanges }) {
   const undo = button("Undo", actions.undo, { "aria-keyshortcuts": "z" });
   const label = allowsChanges ? "Move to the trash …" : "Save decisions";
   const carryOut = button(label, actions.carryOut, { class: "primary", "aria-keyshortcuts": "s" });
-  const bases = element("div", { class: "proposals", role: "group", "aria-label": "For the trash" }, proposals);
+  const bases = element(
+    "div",
+    { class: "proposals", role: "group", "aria-label": "For the trash" },
+    proposals,
+  );
   const bar = element(
     "div",
     { class: "bar", role: "region", "aria-label": "Decisions" },
@@ -23,10 +27,10 @@ export function decisionBar(actions, { allowsChanges }) {
   function draw(decisions, n_groups) {
     const totals = decisions.totals();
     const isComplete = decisions.groups.length === n_groups;
-    const loaded = `; ${count(decisions.groups.length)} of ${counted(n_groups, "group")} are here yet`;
+    const loaded = `${count(decisions.groups.length)} of ${counted(n_groups, "group")}`;
     status.textContent =
       `${counted(totals.photos, "photo")} to the trash, ${shownBytes(totals.bytes)}` +
-      (isComplete ? "" : loaded);
+      (isComplete ? "" : ` in ${loaded}; the others are being loaded`);
     undo.disabled = !decisions.canUndo;
     carryOut.disabled = !totals.photos || !isComplete;
     proposals.forEach((each) => drawProposal(each, decisions.basis, totals.proposed));

@@ -73,14 +73,15 @@ function facts(photo, keeper) {
 function picture(photo, group, nameId, actions) {
   const image = element("img", {
     srcset: `${thumbnailUrl(photo.image_id, 256)} 256w, ${thumbnailUrl(photo.image_id, 1280)} 1280w`,
-    sizes: group.copies.length === 1 ? "36rem" : "16rem",
+    sizes: group.copies.length === 1 ? "36rem" : "max(16rem, 11vw)",
     width: photo.width,
     height: photo.height,
     decoding: "async",
-    alt: "Compare",
+    alt: "",
   });
   image.addEventListener("error", () => actions.cannotShow(photo, image));
-  return button(image, () => actions.compare(photo), { class: "picture", "aria-describedby": nameId });
+  const children = [image, element("span", { class: "hint" }, "Compare")];
+  return button(children, () => actions.compare(photo), { class: "picture", "aria-describedby": nameId });
 }
 
 function choices(photo, nameId, actions) {

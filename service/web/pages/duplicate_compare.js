@@ -28,7 +28,7 @@ export class Comparison {
     "-": ["−", () => this.#pictures.zoomBy(-1)],
     "+": ["+", () => this.#pictures.zoomBy(1)],
     0: ["Fit", () => this.#pictures.fit()],
-    1: ["Pixels", () => this.#pictures.showPixels()],
+    1: ["1:1", () => this.#pictures.showPixels()],
     k: ["Previous", () => this.#step(-1)],
     j: ["Next", () => this.#step(1)],
     z: ["Undo", () => this.#undo()],
@@ -80,8 +80,9 @@ export class Comparison {
       this.#sides[number].word.textContent = VERDICT_WORDS[verdict];
     });
     const { m, x, z } = this.#buttons;
-    m.disabled = verdicts[1] === "keeper" || !this.#decisions.canShow(this.#copy.photo.image_id);
-    x.disabled = verdicts[1] === "keeper" || !this.#decisions.canChoose(this.#group, this.#copy.photo.image_id);
+    const { image_id: id } = this.#copy.photo;
+    m.disabled = verdicts[1] === "keeper" || !this.#decisions.canShow(id);
+    x.disabled = verdicts[1] === "keeper" || !this.#decisions.canChoose(this.#group, id);
     x.firstChild.textContent = verdicts[1] === "trash" ? "Keep" : "Trash";
     x.classList.toggle("danger", verdicts[1] !== "trash");
     z.disabled = !this.#decisions.canUndo;
@@ -109,7 +110,7 @@ export class Comparison {
         element("div", { class: "decide" }, k, j, z, m, x),
       ),
     );
-    made.addEventListener("keydown", (event) => this.#press(event));
+    made.addEventListener("keydown", (event) => this.#takeKey(event));
     made.addEventListener("close", () => this.#list.goTo(this.#group, this.#copy.photo.image_id));
     return made;
   }
@@ -120,7 +121,7 @@ export class Comparison {
     this.#stage.focus();
   }
 
-  #press(event) {
+  #takeKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !usesKeys()) return;
     // Space presses the button that has the focus.
     if (event.key === " " && event.target !== this.#stage) return;
@@ -188,11 +189,11 @@ function describe({ name, folder, facts }, photo) {
   facts.textContent = factsOf(photo).join(" · ");
 }
 
-const NAMES = { "-": "Smaller", "+": "Larger" };
+const NAMES = { "-": "Smaller", "+": "Larger", 1: "Pixel by pixel" };
 
-// Its key is also a way to press it; a sign says itself what its key is.
+// Its key is also a way to press it; a sign that is its key says so itself.
 function keyButton(key, label, action) {
-  const hint = NAMES[key] ? null : element("kbd", { "aria-hidden": "true" }, key);
+  const hint = label.length > 1 && element("kbd", { "aria-hidden": "true" }, key);
   const attributes = { "aria-keyshortcuts": key, "aria-label": NAMES[key] };
   return button([element("span", {}, label), hint], action, attributes);
 }

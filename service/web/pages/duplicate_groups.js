@@ -6,8 +6,8 @@ import { ApiError, get } from "./api.js";
 import { drawVerdict, missingPicture, photoCard } from "./duplicate_card.js";
 import { photosOf } from "./duplicate_decisions.js";
 import { button, element } from "./elements.js";
-import { usesKeys } from "./help.js";
 import { count, counted, shownBytes, shownShare } from "./format.js";
+import { usesKeys } from "./help.js";
 
 // Copies of one group that are shown at first; a folder of blank scans may have thousands.
 const SHOWN_COPIES = 60;
@@ -28,8 +28,8 @@ export class GroupList {
   #entryOf = new Map();
   #current = null;
   #blocks = new Map();
-  #nearBlocks = new IntersectionObserver((seen) => this.#reattach(seen), { rootMargin: BLOCK_MARGIN });
-  #nearGroups = new IntersectionObserver((seen) => this.#refill(seen), { rootMargin: GROUP_MARGIN });
+  #nearBlocks = watched(BLOCK_MARGIN, (seen) => this.#reattach(seen));
+  #nearGroups = watched(GROUP_MARGIN, (seen) => this.#refill(seen));
 
   // `actions` has compare(group, photo), told which photo, and open(group, photo).
   constructor(decisions, actions) {
@@ -72,9 +72,10 @@ export class GroupList {
     this.#focus(entry, 1, { preventScroll: true });
   }
 
-  goToPhoto(place) {
+  // Give the focus to the photo that comes so many places after the current one in its group.
+  goToPhoto(step) {
     if (!this.#current) this.goToGroup(0);
-    if (this.#current) this.#focus(this.#entries[this.#current.number], place(this.#current.place));
+    if (this.#current) this.#focus(this.#entries[this.#current.number], this.#current.place + step);
   }
 
   goTo(group, id) {
@@ -95,7 +96,8 @@ export class GroupList {
   #addBlock(groups) {
     const block = element("div");
     block.style.minHeight = `${groups.length * GROUP_PIXELS}px`;
-    const entries = groups.map((group, place) => this.#entry(group, this.#entries.length + place, block));
+    const start = this.#entries.length;
+    const entries = groups.map((group, place) => this.#entry(group, start + place, block));
     entries.forEach((entry) => this.#entryOf.set(entry.section, entry).set(entry.group, entry));
     this.#entries.push(...entries);
     this.#blocks.set(block, entries);
@@ -131,7 +133,8 @@ export class GroupList {
 
   #entry(group, number, block) {
     const heading = `group-${number + 1}`;
-    const keepAll = button("Keep all", () => this.#decisions.keepAll(group, group.keeper.image_id), {
+    const { image_id: keeper } = group.keeper;
+    const keepAll = button("Keep all", () => this.#decisions.keepAll(group, keeper), {
       class: "keep-all",
       "aria-keyshortcuts": "a",
       "aria-describedby": heading,
@@ -249,9 +252,9 @@ export class GroupList {
   // Keys of a photo that has the focus itself; Space and Enter press what is in it.
   #press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !usesKeys()) return;
-    const { group, photo } = this.#current ?? {};
+    const { group, photo, place } = this.#current ?? {};
     const isPhoto = event.target.matches(".photo");
-    if (/^[1-9]$/.test(event.key)) this.goToPhoto(() => Number(event.key) - 1);
+    if (photo && /^[1-9]$/.test(event.key)) this.goToPhoto(Number(event.key) - 1 - place);
     else if (isPhoto && event.key === " ") this.#decisions.toggle(group, photo.image_id);
     else if (isPhoto && event.key === "Enter") this.#actions.open(group, photo);
     else return;
@@ -268,9 +271,12 @@ export class GroupList {
   }
 
   #firstInView() {
-    return this.#entries.findIndex(({ section }) => section.getBoundingClientRect().bottom > BAR_PIXELS);
+    const isInView = ({ section }) => section.getBoundingClientRect().bottom > BAR_PIXELS;
+    return this.#entries.findIndex(isInView);
   }
 }
+
+const watched = (rootMargin, onSeen) => new IntersectionObserver(onSeen, { rootMargin });
 
 // An image tells no reason; the same address asked for as text does. Null if it came after all.
 async function reasonOf(photo) {

@@ -1,6 +1,7 @@
 // The groups that a question finds, page by page, and what is told of them.
 
 import { get } from "./api.js";
+import { element } from "./elements.js";
 import { count, counted, shownBytes, shownShare } from "./format.js";
 
 // Those on the first screens come at once.
@@ -52,9 +53,18 @@ function waited(milliseconds, signal) {
   });
 }
 
-export function runningText({ n_done, n_total }) {
-  if (!n_total) return "Looking for duplicates …";
-  return `Looking for duplicates: ${count(n_done)} of ${counted(n_total, "photo")} compared`;
+// What stands where the groups will be: { element, draw(progress) }.
+export function runningState() {
+  const told = element("p");
+  const bar = element("progress", { "aria-label": "Photos compared" });
+  const draw = ({ n_done, n_total }) => {
+    told.textContent = n_total
+      ? `Looking for duplicates: ${count(n_done)} of ${counted(n_total, "photo")} compared`
+      : "Looking for duplicates …";
+    if (n_total) Object.assign(bar, { max: n_total, value: n_done });
+    else bar.removeAttribute("value");
+  };
+  return { element: element("div", { class: "state loading" }, told, bar), draw };
 }
 
 // What was found, by which threshold, and how surely: sentences of the command line.
@@ -67,7 +77,8 @@ export function summarySentences(page) {
     told,
     page.threshold && `Threshold ${thresholdText(page.threshold)}.`,
     page.recall < 1 &&
-      `Not all pairs were compared: of those of a sample ${(100 * page.recall).toFixed(1)}% were found.`,
+      "Not all pairs were compared: of those of a sample " +
+        `${(100 * page.recall).toFixed(1)}% were found.`,
     page.n_unmeasured > 0 &&
       `${counted(page.n_unmeasured, "photo")} came in with an older release, which kept no ` +
         "thumbnails, and cannot be told from others of a scene: index them into a new collection, " +

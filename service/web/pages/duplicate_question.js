@@ -2,8 +2,8 @@
 
 import { get } from "./api.js";
 import { button, element, iconButton } from "./elements.js";
-import { sentence } from "./sentences.js";
 import { count, shownText } from "./format.js";
+import { withCode } from "./sentences.js";
 
 const TIERS = {
   bytes: ["Same bytes", "equal files"],
@@ -68,7 +68,7 @@ export function questionForm(onChange) {
         element(
           "div",
           {},
-          element("label", { for: where.id }, ...sentence(WHERE)),
+          element("label", { for: where.id }, ...withCode(WHERE)),
           element("div", { class: "button-row" }, where, element("button", {}, "Look")),
         ),
         preferred.element,
@@ -98,8 +98,8 @@ function submit(event, action) {
 function tierChoice(onChoose) {
   const told = element("p", { class: "told" });
   const choices = Object.entries(TIERS).map(([tier, [name]]) => {
-    const input = element("input", { type: "radio", name: "tier", value: tier, onchange: () => onChoose(tier) });
-    return element("label", {}, input, name);
+    const attributes = { type: "radio", name: "tier", value: tier };
+    return element("label", {}, element("input", { ...attributes, onchange: () => onChoose(tier) }), name);
   });
   const fieldset = element(
     "fieldset",
@@ -155,6 +155,12 @@ function preferredFolders(onChange) {
     return element("li", {}, element("bdi", {}, name), iconButton("close", `Do not prefer ${name}`, remove));
   }
 
-  const label = element("label", { for: choice.id }, "Keep photos in this folder rather than others");
-  return { element: element("div", {}, label, element("div", { class: "button-row" }, choice, add), chosen), load, draw };
+  const made = element(
+    "div",
+    {},
+    element("label", { for: choice.id }, "Keep photos in this folder rather than others"),
+    element("div", { class: "button-row" }, choice, add),
+    chosen,
+  );
+  return { element: made, load, draw };
 }

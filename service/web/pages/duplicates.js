@@ -6,10 +6,10 @@ import { decisionBar } from "./duplicate_bar.js";
 import { Comparison } from "./duplicate_compare.js";
 import { Decisions, photosOf } from "./duplicate_decisions.js";
 import { GroupList } from "./duplicate_groups.js";
-import { duplicatePages, runningText, summarySentences } from "./duplicate_loading.js";
+import { duplicatePages, runningState, summarySentences } from "./duplicate_loading.js";
 import { addressOf, questionForm, questionOf } from "./duplicate_question.js";
 import { button, element } from "./elements.js";
-import { sentence } from "./sentences.js";
+import { withCode } from "./sentences.js";
 import { emptyState, errorState } from "./states.js";
 import { movedOutcome, restoredOutcome } from "./trash_outcome.js";
 
@@ -17,6 +17,10 @@ const SAVING =
   "This server moves nothing: save your decisions, then run `isophote duplicates --apply " +
   "--reviewed decisions.json` where that file is. Started with `isophote serve --allow-changes` " +
   "it would move the photos itself.";
+
+const LOOSER = { near: "Look for near-duplicates", similar: "Look for similar photos" };
+
+const CHANGED = "The collection has changed since they were looked for.";
 
 export async function show(container, parameters, page) {
   const review = new Review(container, page);
@@ -42,6 +46,7 @@ class Review {
   #bar;
   #outcome = element("div", { class: "outcomes" });
   #summary = element("div", { class: "summary" });
+  #running = runningState();
   #groups = element("div");
 
   constructor(container, page) {
@@ -66,12 +71,12 @@ class Review {
 
   get keys() {
     const onCurrent = (action) => () => this.#list?.current && action(this.#list.current);
-    const carryOut = this.#page.overview.allows_changes ? "move to the trash, after asking" : "save decisions";
+    const isMoving = this.#page.overview.allows_changes;
     return {
       j: { does: "next group", action: () => this.#list?.goToGroup(1) },
       k: { does: "previous group", action: () => this.#list?.goToGroup(-1) },
-      ArrowRight: { does: "photo to the right", action: () => this.#list?.goToPhoto((place) => place + 1) },
-      ArrowLeft: { does: "photo to the left", action: () => this.#list?.goToPhoto((place) => place - 1) },
+      ArrowRight: { does: "photo to the right", action: () => this.#list?.goToPhoto(1) },
+      ArrowLeft: { does: "photo to the left", action: () => this.#list?.goToPhoto(-1) },
       "1 … 9": { does: "photo of that number" },
       x: {
         does: "choose between trash and keep",
@@ -86,10 +91,16 @@ class Review {
         does: "keep all of the group",
         action: onCurrent(({ group, photo }) => this.#decisions.keepAll(group, photo.image_id)),
       },
-      c: { does: "compare with the keeper", action: onCurrent(({ group, photo }) => this.#compare(group, photo)) },
+      c: {
+        does: "compare with the keeper",
+        action: onCurrent(({ group, photo }) => this.#comparison.show(group, photo)),
+      },
       Enter: { does: "open the photo" },
       z: { does: "undo", action: () => this.#undo() },
-      s: { does: carryOut, action: () => this.#carryOut() },
+      s: {
+        does: isMoving ? "move to the trash, after asking" : "save decisions",
+        action: () => this.#carryOut(),
+      },
     };
   }
 
@@ -98,11 +109,11 @@ class Review {
     this.#stop();
     this.#question = question;
     this.#form.draw(question);
-    this.#showRunning({ n_total: 0 });
-    const { signal } = this.#request;
-    const onProgress = (progress) => this.#showRunning(progress);
+    this.#running.draw({ n_total: 0 });
+    this.#groups.replaceChildren(this.#running.element);
+    const options = { again, signal: this.#request.signal, onProgress: this.#running.draw };
     try {
-      for await (const found of duplicatePages(question, { again, signal, onProgress })) this.#add(found);
+      for await (const found of duplicatePages(question, options)) this.#add(found);
     } catch (error) {
       if (!isAborted(error)) this.#showError(error);
     }
@@ -114,7 +125,7 @@ class Review {
   }
 
   refocus() {
-    if (this.#list?.current) this.#list.goToPhoto((place) => place);
+    if (this.#list?.current) this.#list.goToPhoto(0);
   }
 
   #stop() {
@@ -124,13 +135,6 @@ class Review {
     this.#list = this.#decisions = this.#comparison = this.#found = null;
     this.#summary.replaceChildren();
     this.#bar.hide(true);
-  }
-
-  #showRunning(progress) {
-    const told = element("p", { role: "status" }, runningText(progress));
-    const bar = element("progress", { "aria-label": "Photos compared" });
-    if (progress.n_total) Object.assign(bar, { max: progress.n_total, value: progress.n_done });
-    this.#groups.replaceChildren(element("div", { class: "state" }, told, bar));
   }
 
   #showError(error) {
@@ -150,30 +154,33 @@ class Review {
     const sentences = summarySentences(found);
     this.#page.announce(sentences[0]);
     if (!found.n_groups) {
-      this.#groups.replaceChildren(nothingFound(found, sentences));
+      this.#groups.replaceChildren(nothingFound(this.#question, sentences));
       return;
     }
-    const key = `isophote-duplicates ${this.#page.overview.info.created_at} ${query(this.#question)}`;
-    this.#decisions = new Decisions(key, (groups) => this.#redraw(groups));
+    const { created_at: createdAt } = this.#page.overview.info;
+    const key = `isophote-duplicates ${createdAt} ${query(this.#question)}`;
+    // A photo that cannot be shown may be told of late, when other groups are shown.
+    const decisions = new Decisions(key, (groups) => {
+      if (decisions === this.#decisions) this.#redraw(groups);
+    });
+    this.#decisions = decisions;
     this.#list?.close();
-    this.#list = new GroupList(this.#decisions, {
-      compare: (group, photo) => this.#compare(group, photo),
+    this.#list = new GroupList(decisions, {
+      compare: (group, photo) => this.#comparison.show(group, photo),
       open: (group, photo) => this.#open(group, photo),
     });
-    this.#comparison = new Comparison(this.#decisions, this.#list);
+    this.#comparison = new Comparison(decisions, this.#list);
     this.#summary.replaceChildren(...this.#summaryLines(sentences));
     this.#bar.hide(false);
     this.#groups.replaceChildren(this.#list.element, this.#comparison.element);
   }
 
   #summaryLines(sentences) {
-    const { allows_changes: allowsChanges } = this.#page.overview;
     const again = button("Look again", () => this.ask(this.#question, { again: true }));
     return [
       ...sentences.map((told) => element("p", {}, told)),
-      !allowsChanges && element("p", {}, sentence(SAVING)),
-      !this.#found.is_current &&
-        element("p", { class: "button-row" }, "The collection has changed since they were looked for. ", again),
+      !this.#page.overview.allows_changes && element("p", {}, withCode(SAVING)),
+      !this.#found.is_current && element("p", { class: "button-row" }, CHANGED, again),
     ].filter(Boolean);
   }
 
@@ -181,10 +188,6 @@ class Review {
     this.#list.draw(groups);
     this.#bar.draw(this.#decisions, this.#found.n_groups);
     this.#comparison.draw();
-  }
-
-  #compare(group, photo) {
-    this.#comparison.show(group, photo);
   }
 
   #open(group, photo) {
@@ -250,11 +253,18 @@ class Review {
   }
 }
 
-function nothingFound(found, [told, ...rest]) {
-  const looser = { bytes: "near", pixels: "near", near: "similar" }[found.tier];
-  const names = { near: "Look for near-duplicates", similar: "Look for similar photos" };
-  const parameters = new URLSearchParams(location.search);
-  parameters.set("tier", looser);
-  const link = looser && element("a", { class: "button", href: `/?${parameters}` }, names[looser]);
-  return emptyState("No duplicates", [told, ...rest].join(" "), ...(link ? [link] : []));
+function nothingFound(question, sentences) {
+  const looser = { bytes: "near", pixels: "near", near: "similar" }[question.tier];
+  const link = (changed, text) => {
+    const href = `/?${query(addressOf({ ...question, ...changed }))}`;
+    return element("a", { class: "button", href }, text);
+  };
+  return emptyState(
+    "No duplicates",
+    sentences.join(" "),
+    ...[
+      looser && link({ tier: looser }, LOOSER[looser]),
+      question.where && link({ where: null }, "Look among all photos"),
+    ].filter(Boolean),
+  );
 }

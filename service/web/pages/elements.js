@@ -16,7 +16,8 @@ function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    else if (value !== false && value !== null && value !== undefined)
+      made.setAttribute(name, value);
   }
   made.append(...present(children));
   return made;
@@ -49,9 +50,6 @@ const ICONS = {
   check: "M5 12.5l5 5L19 7",
   similar: "M4 4h10v10H4zM10 14v6h10V10h-6",
   fit: "M4 7h16v10H4zM4 3h16M4 21h16",
-  fill: "M4 4h16v16H4zM4 9h16M4 15h16",
-  help: "M9 9a3 3 0 1 1 4.5 2.6c-1 .6-1.5 1.2-1.500 2.400M12 17.5h.01M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18",
-  down: "M12 4v12M7 11l5 5 5-5M5 20h14",
 };
 
 export function drawnIcon(name) {

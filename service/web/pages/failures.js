@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { saveFile } from "./downloads.js";
 import { button, element } from "./elements.js";
 import { count, counted, shownBytes, shownFolder, shownName, shownText, shownTime } from "./format.js";
-import { sentence } from "./sentences.js";
+import { withCode } from "./sentences.js";
 import { emptyState, loadingState } from "./states.js";
 
 const STAGES = {
@@ -41,7 +41,8 @@ export async function show(container, parameters, page) {
     const stage = changed.get("stage") ?? "";
     stages.value = stage;
     body.replaceChildren(loadingState());
-    const { failures, n_failures: total } = await allFailures({ stage, where: changed.get("where") }, request);
+    const selection = { stage, where: changed.get("where") };
+    const { failures, n_failures: total } = await allFailures(selection, request);
     const isSelection = changed.has("stage") || changed.has("where");
     body.replaceChildren(...(total ? contents(failures, total) : [nothing(isSelection)]));
   }
@@ -74,7 +75,7 @@ function contents(failures, total) {
     "when they change, `isophote failures --retry` now.";
   const save = button("Save as CSV", () => saveFile("failures.csv", "text/csv", csvOf(failures)));
   return [
-    element("div", { class: "summary" }, element("p", {}, sentence(told)), save),
+    element("div", { class: "summary" }, element("p", {}, withCode(told)), save),
     ...byReason(failures).map(([reason, files]) => reasonGroup(reason, files)),
   ];
 }
@@ -115,11 +116,12 @@ function reasonGroup(reason, files) {
 
 // `told` is the reason that the list has already told.
 function entry({ path, stage, reason, file_size: bytes, failed_at: at }, told) {
+  const rest = shownText(reason) === told ? "" : ` ${shownText(reason)}`;
   const facts = [stage, bytes === null ? null : shownBytes(bytes), shownTime(at)].filter(Boolean);
   return element(
     "li",
     {},
-    element("p", {}, element("bdi", { class: "name" }, shownName(path)), shownText(reason) !== told && ` ${shownText(reason)}`),
+    element("p", {}, element("bdi", { class: "name" }, shownName(path)), rest),
     element("p", { class: "folder" }, element("bdi", {}, shownFolder(path)), ` · ${facts.join(" · ")}`),
   );
 }

@@ -20,15 +20,43 @@ export function createFilters(page, { changed, loaded, failed }) {
   let folders = [];
 
   const change = (some) => changed({ ...filters, ...some });
-  const quality = createRangeFilter(page, { column: "quality", title: "Quality", changed: (ends) => change({ quality: ends }) });
-  const anomaly = createRangeFilter(page, { column: "anomaly", title: "Anomaly", changed: (ends) => change({ anomaly: ends }) });
+  const quality = createRangeFilter(page, {
+    column: "quality",
+    title: "Quality",
+    changed: (ends) => change({ quality: ends }),
+  });
+  const anomaly = createRangeFilter(page, {
+    column: "anomaly",
+    title: "Anomaly",
+    changed: (ends) => change({ anomaly: ends }),
+  });
   const dates = createDateFilter(page, { changed: change });
-  const folder = createChoiceList({ label: "Folders", isOne: true, changed: ([value]) => change({ folder: value ?? null }) });
-  const formats = createChoiceList({ label: "Formats", changed: (values) => change({ formats: values }) });
-  const labels = createChoiceList({ label: "Labels", changed: (values) => change({ labels: values }) });
+  const folder = createChoiceList({
+    label: "Folders",
+    isOne: true,
+    changed: ([value]) => change({ folder: value ?? null }),
+  });
+  const formats = createChoiceList({
+    label: "Formats",
+    changed: (values) => change({ formats: values }),
+  });
+  const labels = createChoiceList({
+    label: "Labels",
+    changed: (values) => change({ labels: values }),
+  });
   const where = createConditionField((text) => change({ where: text || null }));
 
-  const clearAll = button("Clear all", () => changed(noFilters()), { class: "plain small", hidden: true });
+  // They stand below the folders, and are shown with them, so that nothing moves.
+  const below = [
+    Object.keys(page.overview.formats).length > 1 && section("Format", formats),
+    page.overview.label_names.length > 0 && section("Label", labels),
+    where.element,
+  ].filter(Boolean);
+  below.forEach((each) => (each.hidden = true));
+  const clearAll = button("Clear all", () => changed(noFilters()), {
+    class: "plain small",
+    hidden: true,
+  });
 
   const dialog = element(
     "dialog",
@@ -44,9 +72,7 @@ export function createFilters(page, { changed, loaded, failed }) {
     page.overview.n_scored > 0 && anomaly.element,
     page.overview.has_files && dates.element,
     section("Folder", folder),
-    Object.keys(page.overview.formats).length > 1 && section("Format", formats),
-    page.overview.label_names.length > 0 && section("Label", labels),
-    where.element,
+    ...below,
   );
   const openerText = element("span", {}, "Filters");
   const opener = button([drawnIcon("filter"), openerText], () => (dialog.open ? close() : open()), {
@@ -59,7 +85,8 @@ export function createFilters(page, { changed, loaded, failed }) {
   IS_WIDE.addEventListener("change", reopen, { signal: controller.signal });
   // Outside of the box of a modal dialog its backdrop is hit.
   dialog.addEventListener("click", ({ target, clientX }) => {
-    if (target === dialog && !IS_WIDE.matches && clientX > dialog.getBoundingClientRect().right) close();
+    if (target === dialog && !IS_WIDE.matches && clientX > dialog.getBoundingClientRect().right)
+      close();
   });
 
   function open() {
@@ -97,18 +124,27 @@ export function createFilters(page, { changed, loaded, failed }) {
     formats.fill(Object.entries(counts).map(([name, n]) => ({ value: name, name, n })));
     labels.fill(label_names.map((name) => ({ value: name, name: shownText(name) })));
     update(filters);
-    const loads = [loadFolders(signal), n_rated && quality.load(signal), n_scored && anomaly.load(signal), has_files && dates.load(signal)];
+    const loads = [
+      loadFolders(signal),
+      n_rated && quality.load(signal),
+      n_scored && anomaly.load(signal),
+      has_files && dates.load(signal),
+    ];
     const outcomes = await Promise.allSettled(loads);
     const error = outcomes.find(({ reason }) => reason && reason.name !== "AbortError")?.reason;
     if (error) failed(error);
   }
 
   async function loadFolders(signal) {
-    const listed = await page.api.get("/folders", {}, { signal });
-    folders = folderTree(listed.folders);
-    folder.fill(folders);
-    update(filters);
-    loaded();
+    try {
+      const listed = await page.api.get("/folders", {}, { signal });
+      folders = folderTree(listed.folders);
+      folder.fill(folders);
+      update(filters);
+      loaded();
+    } finally {
+      below.forEach((each) => (each.hidden = false));
+    }
   }
 
   function update(now) {
@@ -184,9 +220,17 @@ export function activeFilters(filters, folderName = () => null) {
     filters.taken && !filters.undated && [between("taken", filters.taken), { taken: null }],
     filters.undated && ["without a date", { undated: false }],
     filters.folder && [folderName(filters.folder) ?? "folder", { folder: null }],
-    ...filters.formats.map((name) => [name, { formats: filters.formats.filter((other) => other !== name) }]),
-    ...filters.labels.map((name) => [shownText(name), { labels: filters.labels.filter((other) => other !== name) }]),
+    ...filters.formats.map((name) => [
+      name,
+      { formats: filters.formats.filter((other) => other !== name) },
+    ]),
+    ...filters.labels.map((name) => [
+      shownText(name),
+      { labels: filters.labels.filter((other) => other !== name) },
+    ]),
     filters.where && [filters.where, { where: null }],
   ];
-  return chips.filter(Boolean).map(([name, without]) => ({ name, without: { ...filters, ...without } }));
+  return chips
+    .filter(Boolean)
+    .map(([name, without]) => ({ name, without: { ...filters, ...without } }));
 }

@@ -11,7 +11,9 @@ export function folderTree(listed) {
     const names = folder ? folder.split("/") : [];
     for (let depth = 0; depth <= names.length; depth += 1) {
       const below = names.slice(0, depth).join("/");
-      const path = below ? `${root}/${below}` : root;
+      const path = [root, below].filter(Boolean).join("/");
+      // Imported vectors have no indexed folder.
+      if (!path) continue;
       const known = found.get(path) ?? { root, below, path, depth, n: 0 };
       found.set(path, { ...known, n: known.n + n });
     }

@@ -1,7 +1,14 @@
 // A grid of photos of which only the rows in view exist. The page itself scrolls; rows are laid
 // out by hand within an element as high as all of them.
 
-import { createTile, dropThumbnail, fillTile, loadThumbnail, markSelected, needsThumbnail } from "./tile.js";
+import {
+  createTile,
+  dropThumbnail,
+  fillTile,
+  loadThumbnail,
+  markSelected,
+  needsThumbnail,
+} from "./tile.js";
 import { element } from "./elements.js";
 
 export const TILE_SIZES = [84, 110, 168, 220, 300];
@@ -22,9 +29,11 @@ const TYPICAL_ROWS_PER_PAGE = 4;
 
 export class Grid {
   // `actions` has open(place), similar(place), select(place, { isRange }); `selection` has has(id).
-  constructor(actions, selection) {
+  // Without files there are no thumbnails, and names instead.
+  constructor(actions, selection, hasFiles) {
     this.actions = actions;
     this.selection = selection;
+    this.hasFiles = hasFiles;
     this.list = null;
     this.kind = null;
     this.target = TILE_SIZES[0];
@@ -71,7 +80,7 @@ export class Grid {
     this.list = list;
     this.kind = kind;
     this.active = 0;
-    list.onload = () => this.draw();
+    list.onload = () => (list.length === this.length ? this.draw() : this.layout());
     this.clear();
     this.layout();
   }
@@ -99,8 +108,9 @@ export class Grid {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const lines = CAPTION_LINES[this.kind] ?? 0;
     const caption = lines && (lines * CAPTION_LINE_REM + CAPTION_PADDING_REM) * rem;
-    if (columns !== this.columns) this.clear();
+    if (columns !== this.columns || this.list.length !== this.length) this.clear();
     this.columns = columns;
+    this.length = this.list.length;
     this.tileHeight = tile + caption;
     this.rowHeight = this.tileHeight + GAP;
     this.nRows = Math.ceil(this.list.length / columns);
@@ -177,7 +187,7 @@ export class Grid {
     for (const tile of row.children) {
       const photo = this.list.get(Number(tile.dataset.place));
       if (photo && tile.photo !== photo) {
-        fillTile(tile, photo, this.kind);
+        fillTile(tile, photo, { list: this.kind, hasFile: this.hasFiles });
         markSelected(tile, this.selection.has(photo.image_id));
       }
     }
@@ -187,7 +197,11 @@ export class Grid {
     const start = number * this.columns;
     const count = Math.min(this.columns, this.list.length - start);
     const tiles = Array.from({ length: count }, (_, column) => createTile(start + column, column));
-    const row = element("div", { class: "row", role: "row", "aria-rowindex": number + 1 }, ...tiles);
+    const row = element(
+      "div",
+      { class: "row", role: "row", "aria-rowindex": number + 1 },
+      ...tiles,
+    );
     this.rows.set(number, row);
     // In the order of the list, which is also that of a screen reader.
     const after = [...this.rows.keys()].filter((other) => other > number);
@@ -203,7 +217,9 @@ export class Grid {
       const { top, bottom } = row.getBoundingClientRect();
       (bottom > 0 && top < innerHeight ? inView : around).push(...row.children);
     }
-    [...inView, ...around].filter((tile) => tile.photo && needsThumbnail(tile)).forEach(loadThumbnail);
+    [...inView, ...around]
+      .filter((tile) => tile.photo && needsThumbnail(tile))
+      .forEach(loadThumbnail);
   }
 
   // One tile can be reached with Tab: the active one, or the first in view if that is away.
@@ -242,7 +258,11 @@ export class Grid {
     const below = top + this.rowHeight - inRows - innerHeight;
     const move = above < 0 ? above : Math.max(below, 0);
     if (this.height <= MAX_HEIGHT) scrollBy(0, move);
-    else scrollBy(0, ((inRows + move) * (MAX_HEIGHT - innerHeight)) / (this.height - innerHeight) - scrolled);
+    else
+      scrollBy(
+        0,
+        ((inRows + move) * (MAX_HEIGHT - innerHeight)) / (this.height - innerHeight) - scrolled,
+      );
     this.draw();
   }
 
@@ -254,8 +274,17 @@ export class Grid {
 
   redrawSelection() {
     for (const row of this.rows.values()) {
-      for (const tile of row.children) if (tile.photo) markSelected(tile, this.selection.has(tile.photo.image_id));
+      for (const tile of row.children)
+        if (tile.photo) markSelected(tile, this.selection.has(tile.photo.image_id));
     }
+  }
+
+  pressedOnTile(event) {
+    if (event.key === "Enter") this.actions.open(this.active);
+    else if (event.key === " ") this.actions.select(this.active, { isRange: event.shiftKey });
+    else return false;
+    event.preventDefault();
+    return true;
   }
 
   clicked(event) {
@@ -263,12 +292,14 @@ export class Grid {
     if (!tile?.photo) return;
     const place = Number(tile.dataset.place);
     if (event.shiftKey) this.actions.select(place, { isRange: true });
-    else if (event.target.closest(".choose") || event.ctrlKey || event.metaKey) this.actions.select(place, { isRange: false });
+    else if (event.target.closest(".choose") || event.ctrlKey || event.metaKey)
+      this.actions.select(place, { isRange: false });
     else if (event.target.closest(".alike")) this.actions.similar(place);
     else this.actions.open(place);
   }
 
   pressed(event) {
+    if (event.target.matches(".tile") && this.pressedOnTile(event)) return;
     if (event.ctrlKey && !["Home", "End"].includes(event.key)) return;
     const rows = Math.max(Math.floor(innerHeight / this.rowHeight) - 1, 1) || TYPICAL_ROWS_PER_PAGE;
     const lineStart = this.active - (this.active % this.columns);

@@ -24,7 +24,11 @@ export function openHelp(dialog, viewKeys, panelKeys) {
     element("h3", {}, "In the panel of a photo"),
     list(panelKeys),
     element("label", { class: "check" }, keysBox(), "Use these keys"),
-    element("form", { method: "dialog" }, element("button", { class: "primary", autofocus: true }, "Close")),
+    element(
+      "form",
+      { method: "dialog" },
+      element("button", { class: "primary", autofocus: true }, "Close"),
+    ),
   );
   dialog.showModal();
 }

@@ -10,6 +10,7 @@ import { withPart } from "./url_state.js";
 
 const PREVIEW_SIDE = 1280;
 const N_SIMILAR = 12;
+const SWIPE_PIXELS = 48;
 
 // What there is to say of a photo whose file is not the one that was indexed.
 const STATES = {
@@ -29,9 +30,14 @@ export function createPanel(dialog, page, closed) {
 
   const stage = element("div", { class: "stage" });
   const facts = element("div", { class: "about" });
-  const previous = iconButton("left", "Previous photo", () => step(-1), { class: "icon step previous" });
+  const previous = iconButton("left", "Previous photo", () => step(-1), {
+    class: "icon step previous",
+  });
   const next = iconButton("right", "Next photo", () => step(1), { class: "icon step next" });
-  const close = iconButton("close", "Close", () => dialog.close(), { class: "icon step leave", autofocus: true });
+  const close = iconButton("close", "Close", () => dialog.close(), {
+    class: "icon step leave",
+    autofocus: true,
+  });
   dialog.append(close, element("div", { class: "stage-area" }, stage, previous, next), facts);
   dialog.addEventListener("close", () => {
     controller.abort();
@@ -41,20 +47,29 @@ export function createPanel(dialog, page, closed) {
     closed(last);
   });
   dialog.addEventListener("keydown", pressed);
+  onSwipe(stage, step);
 
   const keys = {
     "ArrowLeft ArrowRight": { does: "previous and next photo" },
     s: { does: "find similar photos", action: () => similar() },
     a: { does: "add to the search", action: () => add(1) },
     w: { does: "search without what is like it", action: () => add(-1) },
-    o: { does: "open the original", action: () => canOpen() && open(originalUrl(shown), "_blank", "noopener") },
+    o: {
+      does: "open the original",
+      action: () => canOpen() && open(originalUrl(shown), "_blank", "noopener"),
+    },
     c: { does: "copy the path", action: () => copyPath() },
     Escape: { does: "close" },
   };
-  const actions = { ...keys, ArrowLeft: { action: () => step(-1) }, ArrowRight: { action: () => step(1) } };
+  const actions = {
+    ...keys,
+    ArrowLeft: { action: () => step(-1) },
+    ArrowRight: { action: () => step(1) },
+  };
 
   function pressed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea"))
+      return;
     const { action } = actions[event.key] ?? {};
     if (!action || localStorage.getItem("isophote-keys") === "off") return;
     event.preventDefault();
@@ -66,7 +81,10 @@ export function createPanel(dialog, page, closed) {
   const add = (sign) => page.go(withPart(location.search, `id:${shown}`, sign));
 
   async function copyPath() {
-    if (record) page.announce((await copied(record.path)) ? "Path copied" : "The browser did not allow to copy");
+    if (record)
+      page.announce(
+        (await copied(record.path)) ? "Path copied" : "The browser did not allow to copy",
+      );
   }
 
   async function step(by) {
@@ -116,6 +134,10 @@ export function createPanel(dialog, page, closed) {
 
   // The thumbnail is there at once, and stays below while the preview loads.
   function drawPicture(id) {
+    if (!page.overview.has_files) {
+      stage.replaceChildren(element("p", { class: "missing" }, STATES.none));
+      return;
+    }
     const preview = element("img", { class: "preview", alt: "", decoding: "async" });
     preview.addEventListener("load", () => preview.classList.add("there"));
     preview.addEventListener("error", () => id === shown && drawMissing());
@@ -133,7 +155,8 @@ export function createPanel(dialog, page, closed) {
   function drawRecord() {
     dialog.setAttribute("aria-label", shownName(record.path));
     stage.querySelectorAll("img").forEach((image) => {
-      if (record.width && record.height) image.style.aspectRatio = `${record.width} / ${record.height}`;
+      if (record.width && record.height)
+        image.style.aspectRatio = `${record.width} / ${record.height}`;
     });
     stage.querySelector(".preview")?.setAttribute("alt", shownName(record.path));
     const scrolled = facts.scrollTop;
@@ -144,20 +167,32 @@ export function createPanel(dialog, page, closed) {
       STATES[record.file_state] && element("p", { class: "warning" }, STATES[record.file_state]),
       buttons(),
       ...details(record, page.overview),
-      element("section", { class: "strip", "aria-label": "Similar photos" }, element("h3", {}, "Similar"), skeletonStrip()),
+      element(
+        "section",
+        { class: "strip", "aria-label": "Similar photos" },
+        element("h3", {}, "Similar"),
+        element("div", { class: "row-of-photos" }),
+      ),
     );
     facts.scrollTop = scrolled;
     if (record.file_state !== "present" && !stage.querySelector(".there")) drawMissing();
   }
 
   function buttons() {
-    const original = element("a", { class: "button", href: originalUrl(shown), target: "_blank", rel: "noopener" }, "Open original");
+    const original = element(
+      "a",
+      { class: "button", href: originalUrl(shown), target: "_blank", rel: "noopener" },
+      "Open original",
+    );
     return element(
       "div",
       { class: "buttons" },
       button("Similar", similar, { class: "primary", "aria-keyshortcuts": "s" }),
       button("Add", () => add(1), { title: "Add to the search", "aria-keyshortcuts": "a" }),
-      button("Without", () => add(-1), { title: "Search without what is like it", "aria-keyshortcuts": "w" }),
+      button("Without", () => add(-1), {
+        title: "Search without what is like it",
+        "aria-keyshortcuts": "w",
+      }),
       canOpen() && original,
       button("Copy path", copyPath, { "aria-keyshortcuts": "c" }),
     );
@@ -169,27 +204,53 @@ export function createPanel(dialog, page, closed) {
     const ids = hits.map(({ image_id }) => image_id);
     const strip = facts.querySelector(".strip");
     strip.hidden = !hits.length;
-    strip.lastChild.replaceWith(element("div", { class: "row-of-photos" }, ...hits.map((hit) => similarButton(hit, ids))));
+    strip.lastChild.replaceWith(
+      element("div", { class: "row-of-photos" }, ...hits.map((hit) => similarButton(hit, ids))),
+    );
   }
 
   function similarButton(hit, ids) {
     const image = element("img", { src: thumbnailUrl(hit.image_id), alt: "", loading: "lazy" });
-    image.addEventListener("error", () => image.remove());
-    return button(image, () => page.openPhoto(hit.image_id, ids), {
-      "aria-label": `${shownName(hit.path)}, similarity ${hit.similarity.toFixed(2)}`,
-      title: shownName(hit.path),
-    });
+    image.addEventListener("error", () => image.replaceWith(shownName(hit.path)));
+    return button(
+      page.overview.has_files ? image : shownName(hit.path),
+      () => page.openPhoto(hit.image_id, ids),
+      {
+        "aria-label": `${shownName(hit.path)}, similarity ${hit.similarity.toFixed(2)}`,
+        title: shownName(hit.path),
+      },
+    );
   }
 
   // So that the next photo is there when it is asked for.
   async function preload() {
-    const following = neighbours.length && place >= 0 && place + 1 < neighbours.length ? await at(place + 1) : undefined;
-    if (following !== undefined) new Image().src = thumbnailUrl(following, PREVIEW_SIDE);
+    const following =
+      neighbours.length && place >= 0 && place + 1 < neighbours.length
+        ? await at(place + 1)
+        : undefined;
+    if (following !== undefined && page.overview.has_files)
+      new Image().src = thumbnailUrl(following, PREVIEW_SIDE);
   }
 
   return { show, close: () => dialog.open && dialog.close(), keys };
 }
 
-function skeletonStrip() {
-  return element("div", { class: "row-of-photos" });
+// `step` is given 1 for a swipe to the left, which brings the next photo, and -1 for the other.
+function onSwipe(stage, step) {
+  let from = null;
+  stage.addEventListener(
+    "touchstart",
+    ({ touches }) => {
+      from = touches.length === 1 ? touches[0].clientX : null;
+    },
+    { passive: true },
+  );
+  stage.addEventListener(
+    "touchend",
+    ({ changedTouches }) => {
+      const way = from === null ? 0 : changedTouches[0].clientX - from;
+      if (Math.abs(way) > SWIPE_PIXELS) step(way < 0 ? 1 : -1);
+    },
+    { passive: true },
+  );
 }

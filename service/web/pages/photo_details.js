@@ -1,7 +1,16 @@
 // What is known of a photo, as sections.
 
 import { element } from "./elements.js";
-import { count, shownBytes, shownDate, shownPercent, shownShare, shownSize, shownText, shownTime } from "./format.js";
+import {
+  count,
+  shownBytes,
+  shownDate,
+  shownPercent,
+  shownShare,
+  shownSize,
+  shownText,
+  shownTime,
+} from "./format.js";
 
 const CUES = {
   quality_sim: "prompts",
@@ -9,7 +18,13 @@ const CUES = {
 };
 
 export function details(record, overview) {
-  return [facts(record), quality(record.quality_reason), anomaly(record.anomaly_reason), measures(record), given(record)]
+  return [
+    facts(record),
+    quality(record.quality_reason),
+    anomaly(record.anomaly_reason),
+    measures(record),
+    given(record),
+  ]
     .concat(overview.has_files ? hashes(record) : [])
     .filter(Boolean);
 }
@@ -25,7 +40,8 @@ function list(pairs) {
 
 function facts(record) {
   const { label, label_confidence: confidence, frames } = record;
-  const sure = confidence === null || confidence === undefined ? "" : ` (${shownPercent(confidence)} sure)`;
+  const sure =
+    confidence === null || confidence === undefined ? "" : ` (${shownPercent(confidence)} sure)`;
   const file = [record.file_size !== null && shownBytes(record.file_size), record.format];
   return list([
     ["Taken", record.taken_at && shownDate(record.taken_at)],
@@ -54,7 +70,11 @@ function quality(reason) {
     {},
     element("h3", {}, `Quality ${shownShare(reason.quality)}`),
     element("p", {}, `${told} Better than ${shownPercent(reason.better_than)} of the photos.`),
-    element("dl", { class: "cues" }, ...Object.entries(reason.cues).flatMap(([name, value]) => cue(CUES[name] ?? name, value))),
+    element(
+      "dl",
+      { class: "cues" },
+      ...Object.entries(reason.cues).flatMap(([name, value]) => cue(CUES[name] ?? name, value)),
+    ),
   );
 }
 
@@ -64,7 +84,12 @@ function cue(name, value) {
   filled.style.inlineSize = `${Math.max(0, Math.min(1, value)) * 100}%`;
   return [
     element("dt", {}, name.replaceAll("_", " ")),
-    element("dd", {}, element("span", { class: "track", "aria-hidden": "true" }, filled), shownShare(value)),
+    element(
+      "dd",
+      {},
+      element("span", { class: "track", "aria-hidden": "true" }, filled),
+      shownShare(value),
+    ),
   ];
 }
 
@@ -76,7 +101,11 @@ function anomaly(reason) {
     "section",
     {},
     element("h3", {}, `Anomaly ${reason.anomaly.toFixed(2)}`),
-    element("p", {}, `${capitalised(shownText(reason.reason))}. Stranger than ${shownPercent(reason.stranger_than)} of the photos.`),
+    element(
+      "p",
+      {},
+      `${capitalised(shownText(reason.reason))}. Stranger than ${shownPercent(reason.stranger_than)} of the photos.`,
+    ),
     list([
       ["Reference", shownText(reason.reference)],
       ["Closest class", reason.anomaly_class && shownText(reason.anomaly_class)],
@@ -87,20 +116,30 @@ function anomaly(reason) {
   );
 }
 
-const number = (value) => (Number.isInteger(value) ? count(value) : value.toPrecision(4).replace(/\.?0+$/, ""));
+const number = (value) =>
+  Number.isInteger(value) ? count(value) : value.toPrecision(4).replace(/\.?0+$/, "");
 
 function measures(record) {
-  const pairs = Object.entries(record.measures).map(([name, value]) => [name.replaceAll("_", " "), number(value)]);
+  const pairs = Object.entries(record.measures).map(([name, value]) => [
+    name.replaceAll("_", " "),
+    number(value),
+  ]);
   return pairs.length > 0 && folded("Measures", list(pairs));
 }
 
 function given(record) {
-  const pairs = Object.entries(record.given).map(([name, value]) => [shownText(name), value === null ? null : shownText(String(value))]);
+  const pairs = Object.entries(record.given).map(([name, value]) => [
+    shownText(name),
+    value === null ? null : shownText(String(value)),
+  ]);
   return pairs.length > 0 && folded("Given with it", list(pairs));
 }
 
 function hashes(record) {
-  const pairs = [["Bytes", record.content_hash], ["Pixels", record.pixel_hash]];
+  const pairs = [
+    ["Bytes", record.content_hash],
+    ["Pixels", record.pixel_hash],
+  ];
   return folded("Hashes", list(pairs));
 }
 

@@ -2,7 +2,7 @@
 
 const PAGE = 100;
 
-export class PhotoList {
+class PhotoList {
   // `ask(offset, limit, signal)` resolves to { version, length, photos, answer }.
   constructor(ask) {
     this.ask = ask;
@@ -18,7 +18,7 @@ export class PhotoList {
 
   // Resolves when the length is known.
   async open() {
-    await this.load(0);
+    await this.load(0, { isKept: true });
     return this;
   }
 
@@ -36,7 +36,7 @@ export class PhotoList {
   }
 
   async at(place) {
-    if (!this.photos.has(place)) await this.load(Math.floor(place / PAGE));
+    if (!this.photos.has(place)) await this.load(Math.floor(place / PAGE), { isKept: true });
     return this.photos.get(place)?.image_id;
   }
 
@@ -44,8 +44,8 @@ export class PhotoList {
   want(from, to) {
     const first = Math.floor(Math.max(from, 0) / PAGE);
     const last = Math.floor(Math.min(to, this.length - 1) / PAGE);
-    for (const [page, { controller }] of this.pending) {
-      if (page < first - 1 || page > last + 1) controller.abort();
+    for (const [page, { controller, isKept }] of this.pending) {
+      if (!isKept && (page < first - 1 || page > last + 1)) controller.abort();
     }
     for (let page = first; page <= last; page += 1) {
       if (!this.has(page)) this.load(page).catch((error) => this.failed(error));
@@ -55,7 +55,9 @@ export class PhotoList {
   // All photos from one place to another, both included.
   async between(from, to) {
     for (let place = from; place <= to; place += 1) await this.at(place);
-    return Array.from({ length: to - from + 1 }, (_, number) => this.get(from + number)).filter(Boolean);
+    return Array.from({ length: to - from + 1 }, (_, number) => this.get(from + number)).filter(
+      Boolean,
+    );
   }
 
   has(page) {
@@ -66,12 +68,16 @@ export class PhotoList {
     if (error.name !== "AbortError") this.onerror(error);
   }
 
-  load(page) {
+  // A page that is kept is not given up when somebody scrolls on.
+  load(page, { isKept = false } = {}) {
     const waiting = this.pending.get(page);
-    if (waiting) return waiting.promise;
+    if (waiting) {
+      waiting.isKept ||= isKept;
+      return waiting.promise;
+    }
     const controller = new AbortController();
     const promise = this.read(page, controller.signal).finally(() => this.pending.delete(page));
-    this.pending.set(page, { controller, promise });
+    this.pending.set(page, { controller, promise, isKept });
     return promise;
   }
 
@@ -79,6 +85,8 @@ export class PhotoList {
     const offset = page * PAGE;
     const { version, length, photos, answer } = await this.ask(offset, PAGE, signal);
     if (this.version === null) Object.assign(this, { version, length, answer });
+    // A photo that is searched by is compared, and not among the hits.
+    if (photos.length < PAGE) this.length = Math.min(this.length, offset + photos.length);
     photos.forEach((photo, number) => {
       this.photos.set(offset + number, photo);
       this.places.set(photo.image_id, offset + number);

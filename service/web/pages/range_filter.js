@@ -6,17 +6,24 @@ import { counted, shownPercent } from "./format.js";
 
 const STEPS = 200;
 const DECIMALS = 3;
+// With the keyboard a thumb is moved step by step; each would be an entry of the history.
+const COMMIT_MILLISECONDS = 250;
 
 // `changed` is given [low, high] as texts, null for an open end, or null for no filter.
 export function createRangeFilter(page, { column, title, changed }) {
   let histogram = null;
   let asked = null;
+  let committing;
 
   const low = thumb(`Lowest ${column}`, 0);
   const high = thumb(`Highest ${column}`, STEPS);
   const bars = element("div", { class: "histogram" });
   const told = element("p", { class: "told" }, " ");
-  const clear = button("Clear", () => changed(null), { class: "plain small", "aria-label": `Clear ${column}`, hidden: true });
+  const clear = button("Clear", () => changed(null), {
+    class: "plain small",
+    "aria-label": `Clear ${column}`,
+    hidden: true,
+  });
   const section = element(
     "section",
     { "aria-label": title },
@@ -27,8 +34,15 @@ export function createRangeFilter(page, { column, title, changed }) {
   );
 
   function thumb(label, value) {
-    const attributes = { type: "range", min: 0, max: STEPS, value, disabled: true, "aria-label": label };
-    return element("input", { ...attributes, oninput: moved, onchange: commit });
+    const attributes = {
+      type: "range",
+      min: 0,
+      max: STEPS,
+      value,
+      disabled: true,
+      "aria-label": label,
+    };
+    return element("input", { ...attributes, oninput: moved, onchange: commitSoon });
   }
 
   // The thumbs cannot pass each other.
@@ -48,7 +62,10 @@ export function createRangeFilter(page, { column, title, changed }) {
 
   function stepOf(value) {
     const [first, last] = edges();
-    return Math.max(0, Math.min(STEPS, Math.round(((value - first) / (last - first || 1)) * STEPS)));
+    return Math.max(
+      0,
+      Math.min(STEPS, Math.round(((value - first) / (last - first || 1)) * STEPS)),
+    );
   }
 
   // What was given in the address stays as it is while its thumb is not moved.
@@ -59,6 +76,11 @@ export function createRangeFilter(page, { column, title, changed }) {
   }
 
   const ends = () => [end(low, 0, asked?.[0] ?? null), end(high, STEPS, asked?.[1] ?? null)];
+
+  function commitSoon() {
+    clearTimeout(committing);
+    committing = setTimeout(commit, COMMIT_MILLISECONDS);
+  }
 
   function commit() {
     const [from, to] = ends();
@@ -75,9 +97,12 @@ export function createRangeFilter(page, { column, title, changed }) {
     high.setAttribute("aria-valuetext", `${shown(b)}, ${keeps}`);
     section.classList.toggle("on", from !== null || to !== null);
     clear.hidden = from === null && to === null;
-    told.textContent = clear.hidden ? `${shown(a)} to ${shown(b)}` : `${shown(a)} to ${shown(b)}: keeps ${shownPercent(share)}`;
+    told.textContent = clear.hidden
+      ? `${shown(a)} to ${shown(b)}`
+      : `${shown(a)} to ${shown(b)}: keeps ${shownPercent(share)}`;
     const middle = (number) => (histogram.edges[number] + histogram.edges[number + 1]) / 2;
-    if (counts.length) markBars(bars.firstChild, (number) => middle(number) >= a && middle(number) <= b);
+    if (counts.length)
+      markBars(bars.firstChild, (number) => middle(number) >= a && middle(number) <= b);
   }
 
   async function load(signal) {
@@ -117,7 +142,10 @@ function keptShare({ counts, edges, n_known: n }, a, b) {
   const kept = counts.reduce((sum, count, bin) => {
     const [from, to] = [edges[bin], edges[bin + 1]];
     const overlap = Math.min(b, to) - Math.max(a, from);
-    return sum + count * Math.max(0, Math.min(1, to > from ? overlap / (to - from) : Number(overlap >= 0)));
+    return (
+      sum +
+      count * Math.max(0, Math.min(1, to > from ? overlap / (to - from) : Number(overlap >= 0)))
+    );
   }, 0);
   return n ? kept / n : 0;
 }

@@ -27,7 +27,12 @@ export function createSearchBox(page, { changed, done, failed }) {
     oninput: showButtons,
   });
   const chips = element("ul", { class: "chips", "aria-label": "Searched for" });
-  const file = element("input", { type: "file", accept: "image/*", hidden: true, onchange: choose });
+  const file = element("input", {
+    type: "file",
+    accept: "image/*",
+    hidden: true,
+    onchange: choose,
+  });
   const add = button("Add", () => take(1), { title: "Like this too (Shift+Enter)" });
   const without = button("Without", () => take(-1), { title: "Unlike this" });
   const form = element(
@@ -38,7 +43,8 @@ export function createSearchBox(page, { changed, done, failed }) {
     input,
     add,
     without,
-    takesPhotos && iconButton("photo", "Search by a photo", () => file.click(), { class: "icon plain" }),
+    takesPhotos &&
+      iconButton("photo", "Search by a photo", () => file.click(), { class: "icon plain" }),
     file,
   );
   const listening = takesPhotos ? listenForPhotos(form, upload) : new AbortController();
@@ -94,12 +100,22 @@ export function createSearchBox(page, { changed, done, failed }) {
     add.hidden = without.hidden = !isMore;
   }
 
+  function picture(part) {
+    if (!isPhoto(part)) return null;
+    const id = part.content.slice(part.content.indexOf(":") + 1);
+    const stored = page.overview.has_files && thumbnailUrl(id);
+    const source = part.content.startsWith("id:") ? stored : uploaded.get(id);
+    return source && element("img", { src: source, alt: "", width: 28, height: 28 });
+  }
+
   function update(now) {
     parts = now;
     const change = (number, part) =>
       changed(parts.flatMap((other, place) => (place === number ? (part ?? []) : [other])));
     const focused = [...chips.querySelectorAll("button")].indexOf(document.activeElement);
-    chips.replaceChildren(...parts.map((part, number) => chip(part, (next) => change(number, next))));
+    chips.replaceChildren(
+      ...parts.map((part, number) => chip(part, picture(part), (next) => change(number, next))),
+    );
     chips.hidden = !parts.length;
     // Chips are drawn anew when one is changed; who used the keyboard goes on where they were.
     if (focused >= 0) (chips.querySelectorAll("button")[focused] ?? input).focus();
@@ -111,12 +127,12 @@ export function createSearchBox(page, { changed, done, failed }) {
 }
 
 function placeholder(takesWords, takesPhotos) {
-  if (!takesWords) return "Words cannot be searched for here: choose a photo";
-  return takesPhotos ? "Describe or drop a photo" : "Describe a photo";
+  if (takesWords) return takesPhotos ? "Describe or drop a photo" : "Describe a photo";
+  return takesPhotos ? "Drop or choose a photo" : "Name a photo by its id, as in id:17";
 }
 
 // `change(part)` puts another part in its place, `change(null)` removes it.
-function chip(part, change) {
+function chip(part, picture, change) {
   const name = partName(part);
   const isPlus = part.sign > 0;
   const weight = String(part.weight);
@@ -127,14 +143,17 @@ function chip(part, change) {
       "aria-label": `${isPlus ? "Like" : "Unlike"} ${name}; change to ${isPlus ? "unlike" : "like"}`,
       title: isPlus ? "Like this" : "Unlike this",
     }),
-    partPicture(part),
+    picture,
     element("bdi", { class: "what" }, name),
     button(`×${weight}`, () => change({ ...part, weight: NEXT_WEIGHT[weight] ?? 1 }), {
       class: "weight",
       "aria-label": `Weight ${weight} of ${name}; change to ${NEXT_WEIGHT[weight] ?? 1}`,
       title: "Weight",
     }),
-    button(drawnIcon("close"), () => change(null), { "aria-label": `Remove ${name}`, title: "Remove" }),
+    button(drawnIcon("close"), () => change(null), {
+      "aria-label": `Remove ${name}`,
+      title: "Remove",
+    }),
   );
 }
 
@@ -143,37 +162,43 @@ function partName({ content }) {
   return content.startsWith("id:") ? `photo ${content.slice(3)}` : content;
 }
 
-function partPicture(part) {
-  if (!isPhoto(part)) return null;
-  const id = part.content.slice(part.content.indexOf(":") + 1);
-  const source = part.content.startsWith("id:") ? thumbnailUrl(id) : uploaded.get(id);
-  return source && element("img", { src: source, alt: "", width: 28, height: 28 });
-}
-
 function listenForPhotos(form, upload) {
   const controller = new AbortController();
   const { signal } = controller;
-  const photoIn = (transfer) => [...(transfer?.files ?? [])].find(({ type }) => !type || type.startsWith("image/"));
+  const photoIn = (transfer) =>
+    [...(transfer?.files ?? [])].find(({ type }) => !type || type.startsWith("image/"));
   const isFiles = (event) => event.dataTransfer?.types.includes("Files");
   const mark = (isOver) => form.classList.toggle("over", isOver);
-  addEventListener("dragover", (event) => {
-    if (!isFiles(event)) return;
-    event.preventDefault();
-    mark(true);
-  }, { signal });
+  addEventListener(
+    "dragover",
+    (event) => {
+      if (!isFiles(event)) return;
+      event.preventDefault();
+      mark(true);
+    },
+    { signal },
+  );
   addEventListener("dragleave", (event) => event.relatedTarget === null && mark(false), { signal });
-  addEventListener("drop", (event) => {
-    if (!isFiles(event)) return;
-    event.preventDefault();
-    mark(false);
-    const photo = photoIn(event.dataTransfer);
-    if (photo) upload(photo);
-  }, { signal });
-  addEventListener("paste", (event) => {
-    const photo = photoIn(event.clipboardData);
-    if (!photo) return;
-    event.preventDefault();
-    upload(photo);
-  }, { signal });
+  addEventListener(
+    "drop",
+    (event) => {
+      if (!isFiles(event)) return;
+      event.preventDefault();
+      mark(false);
+      const photo = photoIn(event.dataTransfer);
+      if (photo) upload(photo);
+    },
+    { signal },
+  );
+  addEventListener(
+    "paste",
+    (event) => {
+      const photo = photoIn(event.clipboardData);
+      if (!photo) return;
+      event.preventDefault();
+      upload(photo);
+    },
+    { signal },
+  );
   return controller;
 }

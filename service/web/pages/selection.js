@@ -7,16 +7,24 @@ import { EXPORT_FORMATS, exportLink } from "./export.js";
 // The server takes conditions of so many characters (service.conditions.MAX_CHARACTERS).
 const MAX_CONDITION = 2000;
 
+// What is selected stays so from search to search, and while another view is shown.
+const selected = new Map();
+
 export class Selection {
   // `changed()` is called after every change.
   constructor(page, changed) {
     this.page = page;
     this.changed = changed;
-    this.photos = new Map();
+    this.photos = selected;
     this.anchor = null;
     this.text = element("p", { role: "status" });
     this.links = element("div", {});
-    this.exports = element("details", { class: "menu up" }, element("summary", {}, "Export"), this.links);
+    this.exports = element(
+      "details",
+      { class: "menu up" },
+      element("summary", {}, "Export"),
+      this.links,
+    );
     this.element = element(
       "div",
       { class: "selection", role: "region", "aria-label": "Selection", hidden: true },
@@ -54,7 +62,11 @@ export class Selection {
     this.text.textContent = n ? `${counted(n, "photo")} selected` : "";
     const where = `image_id in (${[...this.photos.keys()].join(", ")})`;
     const links = EXPORT_FORMATS.map((format) => exportLink(this.page, format, { where }));
-    const tooMany = element("p", { class: "told" }, "Too many to export by themselves: export the view, or copy the paths.");
+    const tooMany = element(
+      "p",
+      { class: "told" },
+      "Too many to export by themselves: export the view, or copy the paths.",
+    );
     this.links.replaceChildren(...(where.length > MAX_CONDITION ? [tooMany] : links));
     this.changed();
   }
@@ -62,8 +74,12 @@ export class Selection {
   async copy() {
     const paths = [...this.photos.values()].map(({ path }) => path);
     const isCopied = await copied(paths.join("\n"));
-    this.page.announce(isCopied ? `${counted(paths.length, "path")} copied` : "The browser did not allow to copy");
-    this.text.textContent = isCopied ? `${counted(paths.length, "path")} copied` : "Copying was not allowed";
+    this.page.announce(
+      isCopied ? `${counted(paths.length, "path")} copied` : "The browser did not allow to copy",
+    );
+    this.text.textContent = isCopied
+      ? `${counted(paths.length, "path")} copied`
+      : "Copying was not allowed";
   }
 }
 

@@ -3,5 +3,5 @@
 import { element } from "./elements.js";
 
 // Return the parts of a sentence, what is between backticks as code.
-export const sentence = (text) =>
+export const withCode = (text) =>
   text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));

@@ -1,6 +1,6 @@
 // One photo in the grid.
 
-import { drawnIcon, element } from "./elements.js";
+import { drawnIcon, element, refill } from "./elements.js";
 import { shownDate, shownName, shownShare, thumbnailUrl } from "./format.js";
 
 // A thumbnail that could not be had is asked for once more: the server may have been busy.
@@ -19,11 +19,13 @@ export function createTile(place, column) {
 }
 
 // `list` is what the photo is a part of: "quality", "anomalies" or null; it decides the caption.
-export function fillTile(tile, photo, list) {
+export function fillTile(tile, photo, { list, hasFile }) {
   tile.photo = photo;
   tile.removeAttribute("aria-busy");
   tile.setAttribute("aria-label", label(photo));
-  tile.replaceChildren(picture(tile), ...overlays(photo), ...(list ? [caption(photo, list)] : []));
+  const shown = hasFile ? image(tile) : missing(photo, "");
+  const picture = element("div", { class: "picture" }, shown);
+  refill(tile, picture, ...overlays(photo), list && caption(photo, list));
 }
 
 function label(photo) {
@@ -36,32 +38,33 @@ function label(photo) {
   return facts.filter(Boolean).join(", ");
 }
 
-function picture(tile) {
-  const image = element("img", { alt: "", decoding: "async", draggable: "false" });
-  image.addEventListener("load", () => image.classList.add("there"));
-  image.addEventListener("error", () => retryOrTell(tile, image));
-  return element("div", { class: "picture" }, image);
+function image(tile) {
+  const made = element("img", { alt: "", decoding: "async", draggable: "false" });
+  made.addEventListener("load", () => made.classList.add("there"));
+  made.addEventListener("error", () => retryOrTell(tile, made));
+  return made;
 }
 
-function retryOrTell(tile, image) {
-  if (!image.hasAttribute("src")) return;
-  if (!image.dataset.tried) {
-    image.dataset.tried = "yes";
-    setTimeout(() => image.isConnected && loadThumbnail(tile), RETRY_MILLISECONDS);
+function missing({ path }, why) {
+  return element("p", { class: "missing" }, why, element("bdi", {}, shownName(path)));
+}
+
+function retryOrTell(tile, failed) {
+  if (!failed.hasAttribute("src")) return;
+  if (failed.dataset.tried) {
+    failed.replaceWith(missing(tile.photo, "Cannot be shown: "));
     return;
   }
-  const name = element("bdi", {}, shownName(tile.photo.path));
-  image.replaceWith(element("p", { class: "missing" }, "Cannot be shown: ", name));
+  failed.dataset.tried = "yes";
+  setTimeout(() => failed.isConnected && loadThumbnail(tile), RETRY_MILLISECONDS);
 }
 
 export function needsThumbnail(tile) {
-  const image = tile.querySelector("img");
-  return image !== null && !image.hasAttribute("src");
+  return tile.querySelector("img:not([src])") !== null;
 }
 
 export function loadThumbnail(tile) {
-  const image = tile.querySelector("img");
-  if (image) image.src = thumbnailUrl(tile.photo.image_id);
+  tile.querySelector("img").src = thumbnailUrl(tile.photo.image_id);
 }
 
 // Browsers give up loading an image whose address is taken away.
@@ -73,10 +76,19 @@ export function dropThumbnail(tile) {
 function overlays(photo) {
   const similarity = photo.similarity;
   return [
-    element("button", { type: "button", class: "choose", tabindex: "-1", "aria-label": "Select", title: "Select (x)" }, drawnIcon("check")),
-    element("button", { type: "button", class: "alike", tabindex: "-1", "aria-label": "Find similar photos", title: "Similar (s)" }, drawnIcon("similar")),
-    similarity === undefined ? "" : element("span", { class: "cosine" }, shownShare(similarity)),
+    overlay("check", "Select", { class: "choose", title: "Select (x)" }),
+    overlay("similar", "Find similar photos", { class: "alike", title: "Similar (s)" }),
+    similarity !== undefined && element("span", { class: "cosine" }, shownShare(similarity)),
   ];
+}
+
+// The grid listens to their clicks.
+function overlay(icon, label, attributes) {
+  return element(
+    "button",
+    { type: "button", tabindex: "-1", "aria-label": label, ...attributes },
+    drawnIcon(icon),
+  );
 }
 
 function caption(photo, list) {

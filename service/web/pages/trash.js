@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { button, element } from "./elements.js";
 import { shownText, shownTime } from "./format.js";
-import { sentence } from "./sentences.js";
+import { withCode } from "./sentences.js";
 import { emptyState, errorState, loadingState } from "./states.js";
 import { amount, restoredOutcome, unreachedLine } from "./trash_outcome.js";
 
@@ -46,11 +46,12 @@ function contents({ runs, unreached }, bringBack) {
   const folders = unreached.map(unreachedLine);
   if (!runs.length) {
     const review = element("a", { class: "button", href: "/?view=duplicates" }, "Look for duplicates");
-    return [emptyState("The trash is empty", "Photos come here from the review of duplicates.", review), ...folders];
+    const told = "Photos come here from the review of duplicates.";
+    return [emptyState("The trash is empty", told, review), ...folders];
   }
   const told = bringBack ? EMPTYING : `${NOT_ALLOWED} ${EMPTYING}`;
   return [
-    element("p", { class: "told" }, sentence(told)),
+    element("p", { class: "told" }, withCode(told)),
     element("ol", { class: "runs" }, runs.map((run) => entry(run, bringBack))),
     ...folders,
   ];

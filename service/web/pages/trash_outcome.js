@@ -2,7 +2,7 @@
 
 import { element } from "./elements.js";
 import { counted, shownBytes, shownText } from "./format.js";
-import { sentence } from "./sentences.js";
+import { withCode } from "./sentences.js";
 
 // Of two views; each has only one stylesheet of its own, and one that imports another is read again
 // by axe in a way that the security policy forbids.
@@ -46,7 +46,7 @@ function movedText(summary) {
   const folders = summary.folders.flatMap((folder, place) => [place ? " and " : "", path(folder)]);
   const which = folders.length > 2 ? "those folders" : "that folder";
   const rest = `; \`isophote undo\` brings them back, and deleting ${which} frees their room.`;
-  return [`Moved ${amount(summary)} to `, ...folders, ...sentence(rest)];
+  return [`Moved ${amount(summary)} to `, ...folders, ...withCode(rest)];
 }
 
 function restoredText(summary) {
@@ -55,7 +55,7 @@ function restoredText(summary) {
     `Brought back ${amount(summary)} from ${summary.runs.map(shownText).join(", ")}` +
     (summary.n_present ? `; ${present} had been in place already` : "") +
     (summary.n_files ? ". Run `isophote index` to have them in the collection again" : "");
-  return sentence(`${told}.`);
+  return withCode(`${told}.`);
 }
 
 function leftFiles(left) {

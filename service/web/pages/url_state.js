@@ -2,10 +2,10 @@
 
 import { condition } from "./condition.js";
 
-export const DEFAULT_SORT = "-taken_at";
+const DEFAULT_SORT = "-taken_at";
 
 // Hits of one search that can be paged through (schemas.http.MAX_FOUND).
-const MAX_FOUND = 10000;
+export const MAX_FOUND = 10_000;
 
 const WEIGHTED = /^(.+)\^(\d+(?:\.\d*)?|\.\d+)$/s;
 

@@ -33,7 +33,9 @@ function showProgress(line, { is_running, n_done, n_total, n_failed }) {
   if (!is_running) return;
   const isKnown = n_done !== null && n_total !== null;
   const failed = n_failed ? `, ${count(n_failed)} failed` : "";
-  const told = isKnown ? `Indexing: ${count(n_done)} of ${counted(n_total, "photo")}${failed}` : "Indexing …";
+  const told = isKnown
+    ? `Indexing: ${count(n_done)} of ${counted(n_total, "photo")}${failed}`
+    : "Indexing …";
   const bar = element("progress", { "aria-label": "Photos indexed" });
   if (isKnown) Object.assign(bar, { max: Math.max(n_total, 1), value: n_done });
   line.replaceChildren(element("span", {}, told), bar);

@@ -7,14 +7,20 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Page, expect
 
+from service.anomalies import score_photos
+from service.anomaly_references import TextChoice, fit_reference
+from service.normal_photos import NormalChoice
 from tests.makers.libraries import indexed_folder
 from tests.makers.photos import drawn_photo, image_file
+from tests.makers.shades import indexed_shades
+from tests.makers.stores import new_store, random_features
 from tests.service.web.browser import (
     NARROW,
     WIDE,
     accessibility_faults,
     indexed_album,
     needs_browser,
+    panel_of,
     running_browser,
     served,
     visited,
@@ -104,6 +110,57 @@ def test_new_photos_are_told_of_and_do_not_move_the_grid(browser, tmp_path):
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{n_before + 1} photos")
 
 
+def test_outliers_are_ranked_with_reasons(browser, tmp_path):
+    shades = indexed_shades(tmp_path / "photos", tmp_path / "c")
+    words = tmp_path / "words.txt"
+    words.write_text("red\ngreen\nblue\nyellow\nwhite\nblack")
+    normal = NormalChoice(examples="folders")
+    fit_reference(
+        shades, "usual", normal=normal, scoring=TextChoice(dictionary=words, neighbours=1)
+    )
+    score_photos(shades, "usual", report=lambda _: None)
+    with served(tmp_path / "c") as site, visited(browser, site, "/?list=anomalies") as page:
+        expect(page.get_by_role("heading", level=1)).to_have_text("Outliers")
+        expect(page.locator(".note")).to_contain_text("by the reference “usual”")
+        captions = page.locator(".caption")
+        expect(captions.first).to_contain_text("far from")
+        expect(captions.first).to_contain_text("closer than its examples to: green")
+        scores = [float(text.split()[0]) for text in captions.all_inner_texts()]
+        assert scores == sorted(scores, reverse=True)
+        page.get_by_role("gridcell").first.click()
+        expect(panel_of(page)).to_contain_text("Closest class")
+        expect(panel_of(page)).to_contain_text("Stranger than")
+
+
+def test_vectors_without_files_are_shown_by_their_names(browser, tmp_path):
+    new_store(tmp_path / "c", features=random_features(30), origin="vectors")
+    with served(tmp_path / "c") as site, visited(browser, site, "/?q=id:7") as page:
+        # Thumbnails are not asked for: each would be an error in the console.
+        expect(page.get_by_role("gridcell")).to_have_count(29)
+        expect(page.get_by_role("gridcell").first).to_contain_text(re.compile(r"\d{5}\.jpg"))
+        page.get_by_role("gridcell").first.click()
+        expect(panel_of(page).locator(".stage")).to_contain_text("this vector was imported")
+        expect(panel_of(page).locator(".row-of-photos button")).to_have_count(12)
+
+
+SHIFTS = """
+  window.shifts = 0;
+  new PerformanceObserver((list) => {
+    for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) shifts += value;
+  }).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_moves_while_the_page_loads(browser, site, size):
+    with visited(browser, site, size=size) as page:
+        page.add_init_script(SHIFTS)
+        page.reload()
+        expect(page.locator(".tile img.there").first).to_be_visible()
+        settle(page)
+        assert page.evaluate("shifts") < 0.001
+
+
 def answer_busy(route: Any) -> None:
     error = {"code": "busy", "message": "the server is busy; try again"}
     route.fulfill(status=503, json={"error": error})
@@ -160,7 +217,7 @@ def test_a_server_that_is_gone_is_told(browser, site):
         expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
 
 
-INGEST = {
+INGEST: dict[str, object] = {
     "is_running": True,
     "writer": None,
     "n_done": 12,
