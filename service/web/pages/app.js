@@ -166,7 +166,11 @@ function markNavigation(view, parameters) {
     const isHere = viewOf(target) === view && target.get("list") === list;
     link.toggleAttribute("aria-current", isHere);
     if (isHere) link.setAttribute("aria-current", "page");
-    if (isHere) document.title = `${link.textContent} · Isophote`;
+    if (isHere) {
+      document.title = `${link.textContent} · Isophote`;
+      // On a narrow screen it may be beyond the edge.
+      link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.clientWidth / 2;
+    }
   }
 }
 

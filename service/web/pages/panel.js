@@ -162,7 +162,7 @@ export function createPanel(dialog, page, closed) {
     const scrolled = facts.scrollTop;
     refill(
       facts,
-      element("h2", {}, element("bdi", {}, shownName(record.path))),
+      element("h2", { title: shownName(record.path) }, element("bdi", {}, shownName(record.path))),
       element("p", { class: "folder" }, element("bdi", {}, shownFolder(record.path))),
       STATES[record.file_state] && element("p", { class: "warning" }, STATES[record.file_state]),
       buttons(),
