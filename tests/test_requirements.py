@@ -1,4 +1,6 @@
-"""What users ask of ingest and duplicates, through the command: requirements 1 to 15, 18 to 22.
+"""What users ask for, through the command and over HTTP: requirements 1 to 24.
+
+That the page of requirement 24 works is shown in a browser, in tests/service/web.
 
 The model is the fake one, whose features are the colours of a photo's four quadrants, so that
 what was seen can be read from what was stored.
@@ -21,6 +23,7 @@ from PIL import Image
 from indexer.encoders.onnx import POCKET_DIRECTORY
 from indexer.store import open_store
 from service.cli import cli
+from service.web.app import API
 from tests.fakes import FakeEncoder
 from tests.makers.photos import (
     STORED_AS,
@@ -31,6 +34,7 @@ from tests.makers.photos import (
 )
 from tests.makers.raw import dng_file
 from tests.processes import IngestProcess
+from tests.service.web.apps import CHANGE, client_of
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -396,6 +400,42 @@ def found(library: Library, *options: object) -> list[tuple[str, list[str]]]:
     )
 
 
+def test_requirement_16_photos_are_found_by_words_photos_bytes_and_ids_together(library):
+    for name, colour in (("red", RED), ("blue", BLUE), ("purple", (128, 0, 128))):
+        library.write(f"{name}.png", image_file(plain(colour), "PNG"))
+    library.index()
+    ids = {name: row["image_id"] for name, row in library.rows("image_id").items()}
+    queries = ("red", library.folder / "blue.png", "--minus", f"id:{ids['red.png']}^0.5")
+    by_command = json.loads(library.isophote("search", "--json", *queries).stdout)["hits"]
+    with client_of(library.place) as client:
+        sent = client.post(
+            f"{API}/uploads", content=(library.folder / "blue.png").read_bytes(), headers=CHANGE
+        ).json()
+        asked = {"q": ["red", f"upload:{sent['upload_id']}"], "minus": f"id:{ids['red.png']}^0.5"}
+        by_http = client.get(f"{API}/search", params=asked).json()["hits"]
+    assert Path(by_command[0]["path"]).name == "purple.png"
+    # A photo of the collection does not find itself; of bytes that were sent nobody knows whose.
+    assert [Path(hit["path"]).name for hit in by_http] == ["purple.png", "blue.png"]
+    found = {hit["image_id"]: hit["similarity"] for hit in by_http}
+    for hit in by_command:
+        assert found[hit["image_id"]] == pytest.approx(hit["similarity"], abs=1e-5)
+
+
+def test_requirement_17_filters_leave_as_many_hits_as_there_are(library):
+    for shade in range(40):
+        name = f"{'dark' if shade < 8 else 'light'}/{shade:02}.png"
+        library.write(name, image_file(plain((shade * 6, 0, 0)), "PNG"))
+    library.index()
+    where = "path like 'dark/%' and width = 32 and format = 'PNG'"
+    asked = ("search", "red", "--json", "-k", 8, "--where", where)
+    by_command = json.loads(library.isophote(*asked).stdout)["hits"]
+    with client_of(library.place) as client:
+        parameters = {"q": "red", "limit": 8, "where": where}
+        by_http = client.get(f"{API}/search", params=parameters).json()["hits"]
+    assert len(by_command) == 8
+    assert [hit["image_id"] for hit in by_http] == [hit["image_id"] for hit in by_command]
+
+
 def test_requirement_18_duplicates_come_in_tiers(library):
     photo = drawn(1)
     png = image_file(photo, "PNG")
@@ -470,3 +510,37 @@ def test_requirement_22_what_two_sets_have_in_common(library):
     )
     pairs = [(Path(p["left"]["path"]).name, Path(p["right"]["path"]).name) for p in listed["pairs"]]
     assert pairs == [("2.png", "leak.jpg")]
+
+
+def test_requirement_23_low_quality_and_outliers_are_ranked_with_reasons_and_exported(library):
+    library.draw(8)
+    library.write("dark.png", image_file(plain((4, 4, 4)), "PNG"))
+    library.index()
+    assert library.isophote("anomalies", "fit", "usual", "--method", "knn").exit_code == 0
+    assert library.isophote("anomalies", "score", "usual").exit_code == 0
+    with client_of(library.place) as client:
+        worst = client.get(f"{API}/quality", params={"limit": 1}).json()["images"][0]
+        strangest = client.get(f"{API}/anomalies", params={"limit": 1}).json()["images"][0]
+        exported = {
+            kind: client.get(f"{API}/export", params={"format": kind, "sort": "quality"}).content
+            for kind in ("csv", "jsonl", "parquet", "paths")
+        }
+    assert (Path(worst["path"]).name, bool(worst["reason"])) == ("dark.png", True)
+    assert "nearest of 9 normal photos" in strangest["reason"]
+    assert exported["paths"].split(b"\0")[0] == os.fsencode(library.folder / "dark.png")
+    assert json.loads(exported["jsonl"].splitlines()[0])["path"].endswith("/dark.png")
+    assert exported["csv"].count(b"\n") == 1 + 9
+    assert exported["parquet"].startswith(b"PAR1")
+
+
+def test_requirement_24_a_page_to_look_at(library):
+    library.draw(2)
+    library.index()
+    with client_of(library.place) as client:
+        page = client.get("/")
+        listed = client.get(f"{API}/images").json()
+        thumbnail = client.get(f"{API}/images/{listed['images'][0]['image_id']}/thumbnail")
+    assert "<title>Isophote</title>" in page.text
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert listed["n_images"] == 2
+    assert thumbnail.headers["content-type"] == "image/jpeg"

@@ -21,7 +21,7 @@ from indexer.settings import Settings
 from schemas.results import HeldDeletion, IngestSummary
 from service.cli import cli
 from service.collection import open_collection
-from service.commands.indexing import _stop_like_ctrl_c
+from service.commands.signals import stop_like_ctrl_c
 from service.indexing import index_photos
 from service.terminal import show_watch_notice, show_watch_run
 from service.watching import WatchPace, follow_changes
@@ -497,7 +497,7 @@ def test_rescan_needs_watch(tmp_path):
 def test_a_service_is_stopped_as_by_ctrl_c(ctrl_c):
     before = signal.signal(signal.SIGINT, ctrl_c), signal.getsignal(signal.SIGTERM)
     try:
-        _stop_like_ctrl_c(signal.SIGTERM)
+        stop_like_ctrl_c(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:

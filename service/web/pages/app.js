@@ -160,17 +160,18 @@ function styled(name) {
 }
 
 function markNavigation(view, parameters) {
-  const list = view === "photos" ? parameters.get("list") : null;
+  const list = view === "photos" ? parameters.get("list") || null : null;
   for (const link of document.querySelectorAll("nav a")) {
     const target = new URLSearchParams(link.search);
     const isHere = viewOf(target) === view && target.get("list") === list;
-    link.toggleAttribute("aria-current", isHere);
-    if (isHere) link.setAttribute("aria-current", "page");
-    if (isHere) {
-      document.title = `${link.textContent} · Isophote`;
-      // On a narrow screen it may be beyond the edge.
-      link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.clientWidth / 2;
+    if (!isHere) {
+      link.removeAttribute("aria-current");
+      continue;
     }
+    link.setAttribute("aria-current", "page");
+    document.title = `${link.textContent} · Isophote`;
+    // On a narrow screen it may be beyond the edge.
+    link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.clientWidth / 2;
   }
 }
 

@@ -27,7 +27,7 @@ export function readState(parameters) {
   return {
     parts,
     space: parameters.get("space"),
-    list: parts.length ? null : parameters.get("list"),
+    list: parts.length ? null : parameters.get("list") || null,
     order: parameters.get("order") === "best" ? "best" : "worst",
     reference: parameters.get("reference"),
     sort: parameters.get("sort") ?? DEFAULT_SORT,
