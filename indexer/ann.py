@@ -186,6 +186,19 @@ class AnnIndex:
             hits = self._index.search(queries, k)
         return _padded(*hits, top_k=top_k)
 
+    def visit_cells(self, n_probe: int) -> None:
+        """Visit so many cells per query from now on; an exact index has none.
+
+        Parameters
+        ----------
+        n_probe : int
+            At least 1; fewer are faster and miss more.
+        """
+        if self.kind == "ivf":
+            self._index.nprobe = min(n_probe, self._index.nlist)
+            if self._gpu_index is not None:
+                self._gpu_index.nprobe = self._index.nprobe
+
     def vectors(self, rows: IntArray) -> FloatArray:
         """Return the vectors of rows; of an approximate index rounded to float16.
 

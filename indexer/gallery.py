@@ -139,8 +139,9 @@ class AnnGallery:
 
     def vector(self, image_id: int) -> FloatArray | None:
         """Return a photo's vector as the index has it; see :class:`Gallery`."""
-        rows = np.flatnonzero((self.image_ids == image_id) & ~self.deleted)
-        return self.ann_index.vectors(rows)[0] if len(rows) else None
+        rows = np.flatnonzero(self.image_ids == image_id)
+        is_there = len(rows) and not self.deleted[rows[0]]
+        return self.ann_index.vectors(rows)[0] if is_there else None
 
     def differs_from(self, cached: "AnnGallery") -> bool:
         """Return whether the cache that this came from is worth writing anew."""

@@ -26,6 +26,11 @@ SERVED_EXACT_ROWS = 20_000
 """Up to so many photos all are compared. A service has two cores for eight searches at once:
 100,000 x 512 compared one by one take 4.5 ms of both, by cells 0.7 ms of one."""
 
+SERVED_N_PROBE = 48
+"""Cells visited per query. Of 100,000 photos with their real features, 1,280 each, moved a little,
+recall@50 is .981 with 48 and .990 with 64, recall@10 .999 with either; of texts among 256-d vectors
+.985 and .990. Two cores answer 1,347 and 1,054 a second: what counts is how much memory is read."""
+
 # Beyond so many, a copy of the vectors at each commit (50 MB at 1,280 dimensions) and their scan
 # cost more than bringing the large index up to date.
 MAX_RECENT_ROWS = 10_000
@@ -106,6 +111,7 @@ def open_growing(store: Store, space_map: SpaceMap) -> GrowingGallery:
     is_large = store.count_images() > SERVED_EXACT_ROWS
     limit = SERVED_EXACT_ROWS if is_large else EXACT_LIMIT
     settled = open_ann_gallery(store, space_map, exact_limit=limit)
+    settled.ann_index.visit_cells(SERVED_N_PROBE)
     empty = np.empty((0, settled.ann_index.dimension), np.float32)
     return GrowingGallery(settled, _exact_gallery(settled, np.empty(0, np.int64), empty))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from indexer.arrays import FloatArray, IntArray
 from indexer.store import Store
 from schemas.photos import PhotoOrder
+from service.paths import full_paths
 
 COLUMNS = (
     "image_id",
@@ -27,10 +29,18 @@ COLUMNS = (
     "mtime_ns",
     "content_hash",
 )
-"""Some 170 bytes a photo."""
+"""Some 220 bytes a photo, and what its full path takes."""
 
-# Of few different values: kept once each.
-_REPEATED = ("root", "format", "anomaly_reference", "label")
+_SUMMARY_COLUMNS = (
+    "image_id",
+    "width",
+    "height",
+    "format",
+    "taken_at",
+    "quality",
+    "anomaly",
+    "label",
+)
 
 
 class PhotoTable:
@@ -53,6 +63,9 @@ class PhotoTable:
         self.version = version
         self._table = table.sort_by("image_id").combine_chunks()
         self.image_ids: IntArray = np.asarray(self._table["image_id"], np.int64)
+        # Made once: every page and every search takes some of its rows.
+        summaries = self._table.select(_SUMMARY_COLUMNS)
+        self._summaries = summaries.append_column("path", full_paths(self._table))
         self._ordered = lru_cache(maxsize=None)(self._sorted_ids)
 
     @classmethod
@@ -60,22 +73,21 @@ class PhotoTable:
         """Return the photos of a collection as they are now."""
         # The version first: a commit in between is seen again by whoever compares it.
         version = store.version
-        table = store.images(COLUMNS)
-        for name in _REPEATED:
-            column = table[name].dictionary_encode()
-            table = table.set_column(table.column_names.index(name), name, column)
-        return cls(version, table)
+        return cls(version, store.images(COLUMNS))
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def photos(self, image_ids: IntArray, columns: Sequence[str]) -> pa.Table:
         """Return some of COLUMNS of photos, in the order of the ids; unknown ids are left out."""
-        photos = self._table.select(list(columns)).take(pa.array(self._rows(image_ids)))
-        for name in set(_REPEATED).intersection(columns):
-            plain = photos[name].cast(pa.string())
-            photos = photos.set_column(photos.column_names.index(name), name, plain)
-        return photos
+        return self._table.select(list(columns)).take(pa.array(self._rows(image_ids)))
+
+    def summaries(self, image_ids: IntArray) -> list[dict[str, Any]]:
+        """Return the fields of PhotoSummary of photos, as for :meth:`photos`."""
+        rows: list[dict[str, Any]] = self._summaries.take(
+            pa.array(self._rows(image_ids))
+        ).to_pylist()
+        return rows
 
     def numbers(self, name: str) -> FloatArray:
         """Return a numeric column as float32, in the order of `image_ids`; null as NaN."""

@@ -86,6 +86,17 @@ def test_a_filtered_search_is_exact_and_returns_as_many_as_exist(ann_index, n_qu
     np.testing.assert_allclose(similarities, expected, atol=1e-6)
 
 
+def test_more_cells_find_more():
+    approximate = build_ann_index(VECTORS, exact_limit=IVF, use_gpu=False)
+    _, truth = exact_search(QUERIES, VECTORS, top_k=10)
+    recalls = []
+    for n_probe in (1, 4, 10**6):
+        approximate.visit_cells(n_probe)
+        recalls.append(recall_at_k(approximate.search(QUERIES, top_k=10)[1], truth, k=10))
+    assert recalls[0] < recalls[1] < recalls[2] == pytest.approx(1.0, abs=0.01)
+    build_ann_index(VECTORS, use_gpu=False).visit_cells(1)  # has none
+
+
 def test_vectors_of_rows_are_those_that_were_put_in(ann_index, tmp_path):
     rows = np.array([0, 77, N_ROWS - 1, 77], np.int64)
     # An approximate index keeps float16.

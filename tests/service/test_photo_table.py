@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.store import open_store
+from schemas.photos import PhotoSummary
 from service.photo_table import COLUMNS, PhotoTable
 from tests.makers.stores import image_rows, new_store, random_features
 
@@ -21,6 +22,14 @@ def test_photos_are_those_of_the_store_in_the_order_of_the_ids(store):
     asked = np.array([43, 0, 17, 17, 3, 99, -5], np.int64)
     expected = store.images_by_id(np.array([43, 0, 17, 17], np.int64), COLUMNS)
     assert table.photos(asked, COLUMNS).to_pylist() == expected.select(COLUMNS).to_pylist()
+
+
+def test_a_summary_has_the_full_path(store):
+    table = PhotoTable.read(store)
+    (summary,) = table.summaries(np.array([17, 99], np.int64))
+    row = store.images(["root", "path"], "image_id = 17").to_pylist()[0]
+    assert summary["path"] == f"{row['root']}/{row['path']}"
+    assert set(summary) == set(PhotoSummary.model_fields)
 
 
 def test_only_the_columns_asked_for_come_back(store):
