@@ -411,7 +411,10 @@ def test_requirement_16_photos_are_found_by_words_photos_bytes_and_ids_together(
         sent = client.post(
             f"{API}/uploads", content=(library.folder / "blue.png").read_bytes(), headers=CHANGE
         ).json()
-        asked = {"q": ["red", f"upload:{sent['upload_id']}"], "minus": f"id:{ids['red.png']}^0.5"}
+        asked: Any = {
+            "q": ["red", f"upload:{sent['upload_id']}"],
+            "minus": f"id:{ids['red.png']}^0.5",
+        }
         by_http = client.get(f"{API}/search", params=asked).json()["hits"]
     assert Path(by_command[0]["path"]).name == "purple.png"
     # A photo of the collection does not find itself; of bytes that were sent nobody knows whose.
@@ -430,7 +433,7 @@ def test_requirement_17_filters_leave_as_many_hits_as_there_are(library):
     asked = ("search", "red", "--json", "-k", 8, "--where", where)
     by_command = json.loads(library.isophote(*asked).stdout)["hits"]
     with client_of(library.place) as client:
-        parameters = {"q": "red", "limit": 8, "where": where}
+        parameters: Any = {"q": "red", "limit": 8, "where": where}
         by_http = client.get(f"{API}/search", params=parameters).json()["hits"]
     assert len(by_command) == 8
     assert [hit["image_id"] for hit in by_http] == [hit["image_id"] for hit in by_command]
