@@ -221,9 +221,13 @@ def open_ann_gallery(
     gallery = None if cached is None else _brought_up_to_date(cached[0])
     if gallery is None:
         gallery = _built(store, space_map, exact_limit)
-    if cached is None or gallery.differs_from(cached[0]):
-        _save(gallery, table_version, _cache_name(space_map, exact_limit))
-    return gallery
+    if cached is not None and not gallery.differs_from(cached[0]):
+        return gallery
+    _save(gallery, table_version, _cache_name(space_map, exact_limit))
+    saved = _load(store, space_map, exact_limit)
+    # Mapped from its file, its vectors are no burden where memory is short. The file may be
+    # another process's, or none.
+    return saved[0] if saved is not None and saved[1].table_version == table_version else gallery
 
 
 def centred(space_map: SpaceMap, store: Store) -> SpaceMap:

@@ -1,7 +1,6 @@
 """What lists and hits show of photos, in memory, as of one commit."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ class PhotoTable:
         # Made once: every page and every search takes some of its rows.
         summaries = self._table.select(_SUMMARY_COLUMNS)
         self._summaries = summaries.append_column("path", full_paths(self._table))
-        self._ordered = lru_cache(maxsize=None)(self._sorted_ids)
+        self._ordered: dict[PhotoOrder, IntArray] = {}
 
     @classmethod
     def read(cls, store: Store) -> "PhotoTable":
@@ -101,7 +100,9 @@ class PhotoTable:
 
     def ordered_ids(self, order: PhotoOrder) -> IntArray:
         """Return the ids of all photos in an order; what is unknown comes last, then by path."""
-        return self._ordered(order)
+        if order not in self._ordered:
+            self._ordered[order] = self._sorted_ids(order)
+        return self._ordered[order]
 
     def _sorted_ids(self, order: PhotoOrder) -> IntArray:
         name = order.removeprefix("-")

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+import pyarrow as pa
+
 from indexer.encoders.encoder import Encoder
 from indexer.growing_gallery import open_served_gallery
 from indexer.settings import Settings
@@ -83,6 +85,8 @@ class LiveCollection:
             elif self._collection.store.version != self.photo_table.version:
                 table = PhotoTable.read(self._collection.store)
                 self._collection = self._collection.followed_by(table)
+                # Of the table before; Arrow would keep it for itself.
+                pa.default_memory_pool().release_unused()
             self._made = made
 
     def _is_another(self) -> bool:
