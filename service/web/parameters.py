@@ -10,6 +10,7 @@ from schemas.http import MAX_FOUND, MAX_PAGE
 from schemas.model import Space
 from schemas.photos import PhotoOrder
 from schemas.quality import QualityOrder
+from service.conditions import MAX_CHARACTERS
 from service.thumbnails import ThumbnailSide
 
 MAX_TEXT_CHARACTERS = 2000
@@ -20,6 +21,7 @@ MAX_OFFSET = 10**9
 PhotoId = Annotated[int, Path(ge=0, lt=2**63, description="Id of a photo.", examples=[0])]
 
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
+Condition = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 
 
 class Parameters(BaseModel):
@@ -31,7 +33,7 @@ class Parameters(BaseModel):
 class Selection(Parameters):
     """Photos that match."""
 
-    where: Text | None = Field(
+    where: Condition | None = Field(
         default=None,
         description="Only photos for which this SQL condition on their columns holds.",
         examples=["quality > 0.5 and width > 100"],

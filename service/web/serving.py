@@ -22,6 +22,9 @@ GRACEFUL_SECONDS = 3
 # closed: with many, it would run out of files to open, and accept none for a second.
 BACKLOG = 128
 
+# Of a request: the longest filter, each character of it as %XX, and the headers of a browser.
+MAX_HEAD_BYTES = 64 * 2**10
+
 # Room for connections, for those about to be closed, and for the files of the collection.
 WANTED_FILES = 4096
 
@@ -88,6 +91,7 @@ class AnnouncedServer(uvicorn.Server):
             "proxy_headers": False,
             "server_header": False,
             "backlog": BACKLOG,
+            "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
             "timeout_graceful_shutdown": GRACEFUL_SECONDS,
         }
         super().__init__(uvicorn.Config(app, **options))

@@ -5,7 +5,7 @@ import { counted } from "./format.js";
 import { EXPORT_FORMATS, exportLink } from "./export.js";
 
 // The server takes conditions of so many characters (service.conditions.MAX_CHARACTERS).
-const MAX_CONDITION = 2000;
+const MAX_CONDITION = 8000;
 
 // What is selected stays so from search to search, and while another view is shown.
 const selected = new Map();
