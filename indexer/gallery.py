@@ -230,6 +230,15 @@ def open_ann_gallery(
     return saved[0] if saved is not None and saved[1].table_version == table_version else gallery
 
 
+def cached_ann_gallery(store: Store, space_map: SpaceMap, *, exact_limit: int) -> AnnGallery | None:
+    """Return the FAISS gallery of a space as it was when its cache was written; None without one.
+
+    Parameters are those of :func:`open_ann_gallery`.
+    """
+    cached = _load(store, space_map, exact_limit)
+    return None if cached is None else cached[0]
+
+
 def centred(space_map: SpaceMap, store: Store) -> SpaceMap:
     """Return the map with the gallery's mean as its centre, if it asks for one."""
     if not space_map.needs_centre:

@@ -4,11 +4,15 @@ What an index was opened with is left as it is, so that searches go on meanwhile
 since are kept in a small exact index beside it.
 """
 
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.ann import EXACT_LIMIT, build_ann_index, faiss_is_available
+from indexer.ann import build_ann_index, faiss_is_available
 from indexer.arrays import FloatArray, IntArray
 from indexer.gallery import (
     MAX_DELETED_ROWS,
@@ -16,11 +20,12 @@ from indexer.gallery import (
     Gallery,
     StoreGallery,
     added_blocks,
+    cached_ann_gallery,
     centred,
     open_ann_gallery,
 )
 from indexer.spaces import SpaceMap
-from indexer.store import Store
+from indexer.store import Store, open_store
 
 SERVED_EXACT_ROWS = 20_000
 """Up to so many photos all are compared. A service has two cores for eight searches at once:
@@ -34,6 +39,9 @@ recall@50 is .981 with 48 and .990 with 64, recall@10 .999 with either; of texts
 # Beyond so many, a copy of the vectors at each commit (50 MB at 1,280 dimensions) and their scan
 # cost more than bringing the large index up to date.
 MAX_RECENT_ROWS = 10_000
+
+# Of 19 at most: searches come first.
+_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +82,14 @@ class GrowingGallery:
         image_ids : int64 of shape (n,)
             All photos of the collection, ascending.
         """
+        if is_far_behind(self.settled, image_ids):
+            return open_growing(self.settled.store, self.space_map, image_ids)
+        return self.with_changes(image_ids)
+
+    def with_changes(self, image_ids: IntArray) -> "GrowingGallery":
+        """Return the gallery of the photos that there are now, however many changed."""
         is_gone = ~np.isin(self.settled.image_ids, image_ids)
-        is_settled = np.isin(image_ids, self.settled.image_ids)
-        recent_ids = image_ids[~is_settled]
-        if is_gone.sum() > MAX_DELETED_ROWS or len(recent_ids) > MAX_RECENT_ROWS:
-            return open_growing(self.settled.store, self.space_map)
+        recent_ids = image_ids[~np.isin(image_ids, self.settled.image_ids)]
         return GrowingGallery(replace(self.settled, deleted=is_gone), self._with_recent(recent_ids))
 
     def _with_recent(self, image_ids: IntArray) -> AnnGallery:
@@ -98,22 +109,68 @@ def caught_up(gallery: Gallery, image_ids: IntArray) -> Gallery:
     return gallery.caught_up(image_ids) if isinstance(gallery, GrowingGallery) else gallery
 
 
+def is_far_behind(gallery: AnnGallery, image_ids: IntArray) -> bool:
+    """Return whether a gallery lacks or still has too many photos to go on with it."""
+    n_gone = np.count_nonzero(~np.isin(gallery.image_ids, image_ids))
+    n_recent = np.count_nonzero(~np.isin(image_ids, gallery.image_ids))
+    return bool(n_gone > MAX_DELETED_ROWS or n_recent > MAX_RECENT_ROWS)
+
+
 def open_served_gallery(store: Store, space_map: SpaceMap) -> Gallery:
     """Return a gallery for many searches at once, by FAISS where it is installed."""
     if faiss_is_available():
-        return open_growing(store, space_map)
+        image_ids = np.asarray(store.images(["image_id"])["image_id"], np.int64)
+        return open_growing(store, space_map, np.sort(image_ids))
     return StoreGallery(store, centred(space_map, store))
 
 
-def open_growing(store: Store, space_map: SpaceMap) -> GrowingGallery:
-    """Return the gallery of all photos that there are."""
-    # Of few photos the usual cache, which `isophote index` keeps up to date, will do.
-    is_large = store.count_images() > SERVED_EXACT_ROWS
-    limit = SERVED_EXACT_ROWS if is_large else EXACT_LIMIT
-    settled = open_ann_gallery(store, space_map, exact_limit=limit)
+def open_growing(store: Store, space_map: SpaceMap, image_ids: IntArray) -> GrowingGallery:
+    """Return the gallery of the photos that there are.
+
+    Parameters
+    ----------
+    store : Store
+    space_map : SpaceMap
+    image_ids : int64 of shape (n,)
+        All photos of the collection, ascending.
+    """
+    settled = _settled_gallery(store, space_map, image_ids)
     settled.ann_index.visit_cells(SERVED_N_PROBE)
     empty = np.empty((0, settled.ann_index.dimension), np.float32)
-    return GrowingGallery(settled, _exact_gallery(settled, np.empty(0, np.int64), empty))
+    recent = _exact_gallery(settled, np.empty(0, np.int64), empty)
+    return GrowingGallery(settled, recent).with_changes(image_ids)
+
+
+def _settled_gallery(store: Store, space_map: SpaceMap, image_ids: IntArray) -> AnnGallery:
+    """Return a gallery of nearly all photos; of many, one that is mapped from its cache."""
+    if len(image_ids) <= SERVED_EXACT_ROWS:
+        # The usual cache, which `isophote index` keeps up to date.
+        return open_ann_gallery(store, space_map)
+    cached = cached_ann_gallery(store, space_map, exact_limit=SERVED_EXACT_ROWS)
+    if cached is None or is_far_behind(cached, image_ids):
+        _settle_elsewhere(store.uri, space_map)
+        cached = cached_ann_gallery(store, space_map, exact_limit=SERVED_EXACT_ROWS)
+    # Where no cache can be written, it is built in memory.
+    return cached or open_ann_gallery(store, space_map, exact_limit=SERVED_EXACT_ROWS)
+
+
+def _settle_elsewhere(uri: str, space_map: SpaceMap) -> None:
+    """Write the cache of a space anew in a process of its own.
+
+    To build an index of 100,000 x 1,280, or to add to it, takes a gigabyte for some seconds, of
+    which a service would keep a part.
+    """
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_settle, args=(uri, space_map, SERVED_EXACT_ROWS), daemon=True)
+    process.start()
+    process.join()
+
+
+def _settle(uri: str, space_map: SpaceMap, exact_limit: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    open_ann_gallery(open_store(uri), space_map, exact_limit=exact_limit)
 
 
 def _exact_gallery(settled: AnnGallery, image_ids: IntArray, vectors: FloatArray) -> AnnGallery:

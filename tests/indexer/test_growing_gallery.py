@@ -5,7 +5,7 @@ import pytest
 
 from indexer import growing_gallery as growing_module
 from indexer.ann import faiss_is_available
-from indexer.gallery import StoreGallery, ann_reports, open_ann_gallery
+from indexer.gallery import StoreGallery, ann_reports, cache_directory, open_ann_gallery
 from indexer.growing_gallery import (
     caught_up,
     open_growing,
@@ -31,10 +31,8 @@ def store(tmp_path):
 
 
 def opened(store, space="clip"):
-    return open_growing(
-        store,
-        space_map(space, model=MODEL, projectors=store.projectors, band=store.info.band),
-    )
+    placed = space_map(space, model=MODEL, projectors=store.projectors, band=store.info.band)
+    return open_growing(store, placed, current_ids(store))
 
 
 def add_rows(store, n_images):
@@ -129,6 +127,13 @@ def test_of_many_photos_it_has_a_cache_of_its_own(store, monkeypatch):
     monkeypatch.setattr(growing_module, "SERVED_EXACT_ROWS", 100)
     open_ann_gallery(store, opened(store).space_map)
     assert sorted(report.kind for report in ann_reports(store)) == ["exact", "ivf"]
+
+
+def test_where_no_cache_can_be_written_it_is_built_in_memory(store, monkeypatch):
+    monkeypatch.setattr(growing_module, "SERVED_EXACT_ROWS", 100)
+    cache_directory(store.uri).write_text("a file where the folder would be")
+    gallery = opened(store)
+    assert gallery.search(gallery.vector(7), top_k=1)[1].tolist() == [7]
 
 
 def test_above_the_limit_it_is_searched_by_cells(store, monkeypatch):
