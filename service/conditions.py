@@ -61,7 +61,7 @@ FUNCTIONS = (
 TYPES = ("bigint", "boolean", "date", "double", "float", "int", "smallint", "string", "timestamp")
 
 _LARGEST_INTEGER = 2**63 - 1
-_SHOWN_CHARACTERS = 100
+_SHOWN_CHARACTERS = 300
 
 _COMPARISONS = ("=", "==", "!=", "<>", "<", "<=", ">", ">=")
 _ARITHMETIC = ("+", "-", "*", "/", "%")
@@ -109,13 +109,17 @@ def safe_condition(text: str, *, columns: pa.Schema) -> str:
     "`width` >= 100 and `path` like '%''23'"
     """
     if len(text) > MAX_CHARACTERS:
-        start = text[:_SHOWN_CHARACTERS] + "..."
-        raise _refused(start, f"it has {len(text):,} characters; {MAX_CHARACTERS:,} are allowed")
+        raise _refused(text, f"it has {len(text):,} characters; {MAX_CHARACTERS:,} are allowed")
     return _Reader(text, _names(columns)).read()
 
 
 def _refused(text: str, reason: str) -> FilterError:
-    return FilterError(f"the filter {text!r} is not valid: {reason}")
+    return FilterError(f"the filter {_shown(text)} is not valid: {reason}")
+
+
+def _shown(text: str) -> str:
+    is_long = len(text) > _SHOWN_CHARACTERS
+    return repr(f"{text[:_SHOWN_CHARACTERS]}..." if is_long else text)
 
 
 def _names(columns: pa.Schema) -> list[str]:
@@ -331,8 +335,10 @@ class _Reader:
 
     def _number(self) -> None:
         number = self._token.text
-        if math.isinf(float(number)) or (number.isdigit() and int(number) > _LARGEST_INTEGER):
-            raise _refused(self._text, f"the number {number} is too large")
+        # Python reads no integer of more than 4,300 digits; without zeros in front, those are inf.
+        digits = number.lstrip("0") or "0"
+        if math.isinf(float(number)) or (digits.isdigit() and int(digits) > _LARGEST_INTEGER):
+            raise _refused(self._text, f"the number {_shown(number)} is too large")
         self._write(number)
 
     def _literal(self) -> None:
@@ -343,7 +349,10 @@ class _Reader:
     def _column(self, name: str) -> None:
         known = name if name in self._names else self._same_letters(name)
         if known is None:
-            raise _refused(self._text, f"there is no column {name!r}; {self._near(name)}")
+            raise _refused(
+                self._text,
+                f"there is no column {_shown(name)}; {self._near(name[:_SHOWN_CHARACTERS])}",
+            )
         self._write(_quoted(known, "`"))
 
     def _same_letters(self, name: str) -> str | None:

@@ -229,7 +229,7 @@ def test_a_column_keeps_its_case_and_its_backticks():
         pytest.param("path = 'a", "the quote ' is not closed", id="open-text"),
         pytest.param('"path = 1', 'the quote " is not closed', id="open-name"),
         pytest.param("width = 5x", "a number has letters or dots behind it", id="number"),
-        pytest.param("quality < 1e400", "the number 1e400 is too large", id="infinite"),
+        pytest.param("quality < 1e400", "the number '1e400' is too large", id="infinite"),
         pytest.param(f"width < {2**63}", f"the number {2**63} is too large", id="above-int64"),
         pytest.param("cast(path as varchar) = 'a'", "'varchar' stands where bigint or", id="type"),
         pytest.param("path = 'a\0b'", "a character that is no text", id="nul"),
@@ -380,7 +380,18 @@ def test_a_long_filter_is_refused_without_all_of_it():
     assert safe_condition(at_most, columns=COLUMNS).startswith("`width` in ( 1 ,")
     message = refusal("(" * 1_000_000)
     assert message.endswith("it has 1,000,000 characters; 8,000 are allowed")
-    assert len(message) < 300
+    assert len(message) < 400
+    assert len(refusal("x" * 8000)) < 1500  # it lists the columns
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e999", "9" * 19])
+def test_a_number_beyond_all_is_refused(number):
+    assert "is too large" in refusal(f"width < {number}")
+
+
+def test_zeros_before_a_number_do_not_count():
+    safe = safe_condition(f"width < {'0' * 5000}7", columns=COLUMNS)
+    assert safe.endswith("7")
 
 
 @pytest.mark.parametrize(
