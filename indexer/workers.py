@@ -188,6 +188,16 @@ class Worker:
             if self._running is not None:
                 self._running[0].kill()
 
+    def start(self) -> None:
+        """Start the process, if none is running.
+
+        Raises
+        ------
+        WorkerLostError
+            If it was stopped for good.
+        """
+        self._started()
+
     def _started(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
             if self._running is None:
@@ -235,6 +245,17 @@ class WorkerPool:
             yield worker
         finally:
             self._idle.put(worker)
+
+    def start(self) -> None:
+        """Start all processes now, so that who comes first does not wait for that.
+
+        Raises
+        ------
+        WorkerLostError
+            If they were stopped meanwhile.
+        """
+        for worker in self._workers:
+            worker.start()
 
     def stop(self) -> None:
         """End all processes for good; what they work on is lost. Any thread may call this."""

@@ -1,6 +1,7 @@
 """Processes in which a service decodes photos, so that none can hang, crash or block it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -37,6 +38,11 @@ class PhotoProcesses:
     def __init__(self, *, n_processes: int, seconds: float = FILE_SECONDS) -> None:
         self._workers = WorkerPool(_answer, n_workers=n_processes, seconds=seconds)
         self._seconds = seconds
+
+    def start(self) -> None:
+        """Start the processes before anybody waits for them: that takes a third of a second."""
+        with suppress(WorkerLostError):  # closed already
+            self._workers.start()
 
     def call(self, job: Callable[[], Answer]) -> Answer:
         """Call a function in one of the processes, when its turn comes.

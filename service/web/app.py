@@ -78,7 +78,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        serving.live.start()
+        serving.start()
         try:
             yield
         finally:

@@ -30,6 +30,10 @@ class QueryThreads:
         """Return what a function returns that is called in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, question)
 
+    def begin(self, task: Callable[[], None]) -> None:
+        """Have a function called in one of the threads, and do not wait for it."""
+        self._pool.submit(task)
+
     def close(self) -> None:
         """Let running questions end, and take no more."""
         self._pool.shutdown(wait=True, cancel_futures=True)

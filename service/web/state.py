@@ -59,6 +59,11 @@ class Serving:
             return None
         return safe_condition(where, columns=FAILURES_SCHEMA)
 
+    def start(self) -> None:
+        """Prepare for the first questions, and follow the collection."""
+        self.live.start()
+        self.files.begin(self.photo_processes.start)
+
     def close(self) -> None:
         """Let go of all; what is being moved to the trash is moved to its end."""
         self.live.close()

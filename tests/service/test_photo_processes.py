@@ -1,5 +1,6 @@
 """Photos decoded in other processes: what goes wrong there is an error of that photo alone."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -44,6 +45,18 @@ def crashing():
 def test_a_process_is_kept(processes):
     first, second = (processes.call(os.getpid) for _ in range(2))
     assert first == second != os.getpid()
+
+
+def test_processes_can_be_started_before_they_are_needed():
+    before = set(multiprocessing.active_children())
+    with closing(PhotoProcesses(n_processes=2)) as processes:
+        processes.start()
+        started = {child.pid for child in set(multiprocessing.active_children()) - before}
+        assert len(started) == 2
+        processes.start()
+        assert processes.call(os.getpid) in started
+    processes.start()  # closed: none is started
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_errors_arrive_as_they_were_raised(processes):
