@@ -31,11 +31,17 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from indexer.arrays import FloatArray
+from indexer.gallery import stored_vector
+from indexer.scoring.metrics import recall_at_k
+from indexer.scoring.similarity import exact_search
 from indexer.settings import Settings
+from indexer.spaces import SpaceMap
 from indexer.store import open_store
 from service.indexing import index_photos
 from service.photos import found_page
 from service.search import Query, StoredPhoto, Words, find
+from service.vectors import space_vectors
 from service.web.live import LiveCollection
 from tests.benchmarks.http_clients import Measured, Plan, ask
 from tests.benchmarks.machine import describe_machine
@@ -182,6 +188,37 @@ def report_kinds(server: Server, live: LiveCollection, kinds: list[Kind], n_clie
             f"{kind.name:<36}{columns}{measured.per_second:>8.0f}{measured.n_errors:>8}"
             f"{alone:>12}  {'met' if is_met else 'missed'}"
         )
+
+
+def report_recall(live: LiveCollection, kinds: list[Kind]) -> None:
+    """Print how many of the nearest photos a search finds that does not compare them all."""
+    for kind in kinds:
+        found = [
+            find(live.collection, [query], top_k=HITS, include_self=True)
+            for query in kind.queries[:N_IN_PROCESS]
+        ]
+        space_map = live.collection.gallery(found[0].space).space_map
+        image_ids, vectors = space_vectors(live.collection, space_map)
+        queries = np.stack(
+            [_query_vector(live, query, space_map) for query in kind.queries[: len(found)]]
+        )
+        nearest = image_ids[exact_search(queries, vectors, top_k=HITS)[1]]
+        recall = recall_at_k(np.stack([one.image_ids for one in found]), nearest, k=HITS)
+        click.echo(
+            f"recall@{HITS} of {len(found)} searches, {kind.name}: {recall:.3f} "
+            f"({vectors.shape[1]} dimensions)"
+        )
+
+
+def _query_vector(live: LiveCollection, query: Query, space_map: SpaceMap) -> FloatArray:
+    if isinstance(query.content, StoredPhoto):
+        stored = stored_vector(live.collection.store, space_map, query.content.image_id)
+        if stored is None:
+            raise ValueError(f"there is no photo {query.content.image_id}")
+        return stored
+    if isinstance(query.content, Words):
+        return space_map.text_vectors(live.collection.text_embedding(query.content.text))[0]
+    raise TypeError(f"no vector for {query.content}")
 
 
 def report_memory(server: Server) -> None:
@@ -358,6 +395,7 @@ def main(photos: Path, images: int, clients: int, minutes: int, seed: int) -> No
                 )
                 report_first_page(server)
                 report_kinds(server, live, kinds, clients)
+                report_recall(live, kinds[:2])
             report_memory(server)
             if minutes:
                 report_mixed(server, collection, kinds, minutes=minutes, n_clients=clients)
