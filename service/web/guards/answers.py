@@ -30,6 +30,24 @@ UNEXPECTED = Refusal(
 )
 
 
+class HeadsAsGets:
+    """ASGI middleware that lets routes answer HEAD as GET; the server leaves the body out.
+
+    Parameters
+    ----------
+    app : ASGI app
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; see ASGI."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
 class StrictHeaders:
     """ASGI middleware that adds the headers an answer does not have yet.
 

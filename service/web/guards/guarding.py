@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from fastapi import FastAPI
 
-from service.web.guards.answers import Faults, StrictHeaders
+from service.web.guards.answers import Faults, HeadsAsGets, StrictHeaders
 from service.web.guards.gate import Gate
 from service.web.guards.lanes import LANES, Lane, Lanes
 from service.web.guards.origins import HostRule
@@ -38,6 +38,7 @@ def add_guards(
         app.include_router(login_router(door))
     # The last one added is the first that a request meets. Strangers take no turn from others,
     # and what they are told has the strict headers too.
+    app.add_middleware(HeadsAsGets)
     app.add_middleware(Lanes, lanes=lanes)
     app.add_middleware(Gate, hosts=HostRule.of(names), door=door)
     app.add_middleware(Faults)

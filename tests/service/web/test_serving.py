@@ -132,6 +132,15 @@ def test_what_is_no_name_of_a_host_is_refused(name):
         checked_options(ServingOptions(allowed_hosts=[name]))
 
 
+@pytest.mark.parametrize("path", ["/", "/kept", "/nothing"])
+def test_a_head_has_the_headers_of_the_answer_and_no_body(port, path):
+    whole, head = ask(port, path), ask(port, path, method="HEAD")
+    assert head.status == whole.status
+    assert head.headers["content-length"] == str(len(whole.body))
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert head.body == b""
+
+
 def test_no_answer_tells_what_server_it_is(port):
     answer = ask(port, "/health")
     assert (answer.status, answer.body) == (200, b'{"status":"ok"}')
