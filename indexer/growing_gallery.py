@@ -28,13 +28,13 @@ from indexer.spaces import SpaceMap
 from indexer.store import Store, open_store
 
 SERVED_EXACT_ROWS = 20_000
-"""Up to so many photos all are compared. A service has two cores for eight searches at once:
-100,000 x 512 compared one by one take 4.5 ms of both, by cells 0.7 ms of one."""
+"""Up to so many photos all are compared. A service has two cores for eight searches at once: to
+compare all of 100,000 x 512 takes 4.5 ms of both, 64 cells 0.7 (measured once, by hand)."""
 
 SERVED_N_PROBE = 48
 """Cells visited per query. Among 100,000 photos recall@50 is .987 in 1,280 dimensions and .981 in
-256 (`tests.benchmarks.serving`). 64 cells find .005 more, at a quarter fewer searches a second:
-what counts is how much memory is read."""
+256 (`tests.benchmarks.serving`). What counts is how much memory is read: with 64 cells a
+quarter fewer searches were answered, and up to .01 more was found (measured once, by hand)."""
 
 # Beyond so many, a copy of the vectors at each commit (50 MB at 1,280 dimensions) and their scan
 # cost more than bringing the large index up to date.

@@ -1,8 +1,9 @@
 """What all routes of a running service share."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from indexer.settings import Settings
 from schemas.errors import ForbiddenError
@@ -80,6 +81,10 @@ async def serving_of(request: Request) -> Serving:
     """
     serving: Serving = request.app.state.serving
     return serving
+
+
+Served = Annotated[Serving, Depends(serving_of)]
+"""What the routes share, as a parameter of a route."""
 
 
 def require_changes(serving: Serving) -> None:

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from schemas.http import Health, Overview
@@ -12,12 +12,10 @@ from service.failures import list_failures
 from service.overview import isophote_version, overview
 from service.web.answers import json_answer, refusals
 from service.web.parameters import FailureParameters
-from service.web.state import Serving, serving_of
+from service.web.state import Served, Serving
 
 router = APIRouter(tags=["collection"])
 health_router = APIRouter(tags=["collection"])
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 
 @health_router.get("/health", response_model=Health)

@@ -25,13 +25,11 @@ from service.trash.restoring import list_trash, trash_of
 from service.web.answers import json_answer, refusals
 from service.web.jobs import DuplicateQuestion
 from service.web.parameters import MAX_OFFSET, Selection, Text
-from service.web.state import Serving, require_changes, serving_of
+from service.web.state import Served, Serving, require_changes
 
 MAX_PREFERRED = 20
 
 router = APIRouter(tags=["duplicates"])
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 
 class DuplicatesParameters(Selection):

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from schemas.http import MAX_FOUND
@@ -13,11 +13,9 @@ from service.view_export import MEDIA_TYPES, ViewFormat, view_file
 from service.web.answers import refusals
 from service.web.parameters import ExportParameters
 from service.web.routes.search import parsed_queries
-from service.web.state import Serving, serving_of
+from service.web.state import Served, Serving
 
 router = APIRouter(tags=["photos"])
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 _NAMES: dict[ViewFormat, str] = {
     "csv": "photos.csv",

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -39,11 +39,9 @@ from service.web.parameters import (
     ThumbnailParameters,
 )
 from service.web.query_threads import QueryThreads
-from service.web.state import Serving, serving_of
+from service.web.state import Served, Serving
 
 router = APIRouter(tags=["photos"])
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 # Under an address with `v` there is the same thumbnail for ever, as ids are never reused.
 _FOR_EVER = "private, max-age=31536000, immutable"

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from schemas.anomalies import AnomalyReferenceList
@@ -13,11 +13,9 @@ from service.photos import anomaly_page, quality_page
 from service.quality import quality_thresholds
 from service.web.answers import json_answer, refusals
 from service.web.parameters import AnomalyParameters, QualityParameters, Selection
-from service.web.state import Serving, serving_of
+from service.web.state import Served
 
 router = APIRouter()
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 
 @router.get("/quality", tags=["quality"], response_model=QualityPage, responses=refusals(400, 422))

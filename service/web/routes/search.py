@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from schemas.http import Upload
@@ -14,11 +14,9 @@ from service.search import EncodedPhoto, StoredPhoto, find, parse_sent_query
 from service.search import Query as SearchQuery
 from service.web.answers import json_answer, refusals
 from service.web.parameters import PhotoId, SearchParameters, SimilarParameters
-from service.web.state import Serving, serving_of
+from service.web.state import Served, Serving
 
 router = APIRouter(tags=["search"])
-
-Served = Annotated[Serving, Depends(serving_of)]
 
 
 @router.get("/search", response_model=FoundPage, responses=refusals(400, 404, 422, 503))
